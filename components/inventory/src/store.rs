@@ -1,0 +1,241 @@
+//! The port [`Store`] as SQL. Invariant: every method is one statement and so one transaction and one round trip; rows of products are locked by sku,
+//! so that two orders never wait for each other in a circle.
+
+use std::collections::BTreeSet;
+
+use swiftcart_capabilities::postgres::{self, Database, Row, RowExt as _, Value, statement, uuid};
+use swiftcart_domain::outbox::OutboxEvent;
+
+use crate::error::Error;
+use crate::model::{Adjustment, AdjustmentKey, Confirmed, Offer, Product, Shortage, StockLevel};
+use crate::ports::{Adjusted, Applied, Store};
+
+/// The inbox's name of the consumer of confirmed orders.
+const CONSUMER: &str = "inventory";
+/// Rows per statement of the retention.
+const PRUNE_BATCH: i64 = 1000;
+
+const PRODUCTS: &str = "SELECT sku, name, unit_price, currency, version FROM products WHERE sku = ANY($1)";
+
+const PAGE: &str = "SELECT sku, name, unit_price, currency, version FROM products
+    WHERE $1::text IS NULL OR sku > $1 ORDER BY sku LIMIT $2";
+
+// `xmax = 0` holds for a row that was inserted, not updated, by this statement.
+const PUT: &str = "INSERT INTO products AS p (sku, name, unit_price, currency) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (sku) DO UPDATE SET name = $2, unit_price = $3, currency = $4, version = p.version + 1, updated_at = now()
+    RETURNING sku, name, unit_price, currency, version, (xmax = 0) AS created";
+
+const FIND_ADJUSTMENT: &str = "SELECT fingerprint, answer FROM adjustment_keys WHERE user_id = $1 AND key = $2 AND created_at > now() - interval '24 hours'";
+
+// An expired row that the retention has not met yet gives way to the new one.
+const ADJUST: &str = "WITH changed AS (
+        UPDATE products SET on_hand = on_hand + $2, updated_at = now() WHERE sku = $1 AND on_hand + $2 >= 0 RETURNING sku
+    ), movement AS (
+        INSERT INTO inventory_movements (sku, kind, delta, adjustment_id) SELECT sku, $3, $2, $4 FROM changed
+    ), kept AS (
+        INSERT INTO adjustment_keys AS k (user_id, key, fingerprint, answer)
+        SELECT $5, $6, $7, $8 FROM changed WHERE $5::uuid IS NOT NULL
+    )
+    SELECT sku FROM changed";
+
+const FORGET_EXPIRED_KEY: &str = "DELETE FROM adjustment_keys WHERE user_id = $1 AND key = $2 AND created_at <= now() - interval '24 hours'";
+
+const STOCK_LEVELS: &str = "SELECT p.sku, p.on_hand, ARRAY(
+        SELECT COALESCE(m.order_id, m.adjustment_id) FROM inventory_movements m
+        WHERE m.sku = p.sku AND m.kind = 'confirmed' AND m.order_id = ANY($2)
+        UNION ALL
+        SELECT m.adjustment_id FROM inventory_movements m WHERE m.sku = p.sku AND m.adjustment_id = ANY($2)
+    ) AS applied
+    FROM products p WHERE p.sku = ANY($1)";
+
+const APPLIED: &str = "SELECT order_id::text AS id FROM inventory_movements WHERE kind = 'confirmed' AND order_id = ANY($1)
+    UNION SELECT adjustment_id::text FROM inventory_movements WHERE adjustment_id = ANY($1)";
+
+// $1 event, $2 order, $3 skus, $4 quantities, $5 consumer. Nothing is written unless the event is new, all skus exist and all lines fit; every
+// part that writes hangs on the inbox row. What concurrent statements did is seen through the row locks, not through the snapshot.
+const APPLY: &str = "WITH wanted AS (
+        SELECT w.sku, w.quantity FROM unnest($3::text[], $4::bigint[]) AS w (sku, quantity)
+    ), seen AS (
+        SELECT 1 FROM inbox WHERE consumer = $5 AND event_id = $1
+    ), unknown AS (
+        SELECT w.sku FROM wanted w WHERE NOT EXISTS (SELECT 1 FROM products p WHERE p.sku = w.sku)
+    ), locked AS MATERIALIZED (
+        SELECT p.sku, p.on_hand FROM products p
+        WHERE p.sku = ANY($3) AND NOT EXISTS (SELECT 1 FROM seen) AND NOT EXISTS (SELECT 1 FROM unknown)
+        ORDER BY p.sku FOR UPDATE
+    ), short AS MATERIALIZED (
+        SELECT w.sku, l.on_hand FROM wanted w JOIN locked l ON l.sku = w.sku WHERE l.on_hand < w.quantity
+    ), event AS (
+        INSERT INTO inbox (consumer, event_id)
+        SELECT $5, $1 WHERE NOT EXISTS (SELECT 1 FROM seen) AND NOT EXISTS (SELECT 1 FROM unknown) AND NOT EXISTS (SELECT 1 FROM short)
+        ON CONFLICT DO NOTHING RETURNING event_id
+    ), taken AS (
+        UPDATE products p SET on_hand = p.on_hand - w.quantity, updated_at = now()
+        FROM wanted w WHERE p.sku = w.sku AND EXISTS (SELECT 1 FROM event)
+        RETURNING p.sku, w.quantity
+    ), moved AS (
+        INSERT INTO inventory_movements (sku, kind, delta, order_id) SELECT sku, 'confirmed', -quantity, $2 FROM taken
+    )
+    SELECT EXISTS (SELECT 1 FROM seen) AS seen,
+        EXISTS (SELECT 1 FROM event) AS taken,
+        EXISTS (SELECT 1 FROM inventory_movements m WHERE m.order_id = $2 AND m.kind = 'confirmed') AS moved_before,
+        ARRAY(SELECT sku FROM unknown) AS unknown,
+        ARRAY(SELECT sku FROM short ORDER BY sku) AS short_skus,
+        ARRAY(SELECT on_hand FROM short ORDER BY sku) AS short_on_hand";
+
+const REJECT: &str = "WITH event AS (
+        INSERT INTO inbox (consumer, event_id) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING event_id
+    ), told AS (
+        INSERT INTO outbox (event_id, topic, key, payload, headers) SELECT $3, $4, $5, $6, $7 FROM event ON CONFLICT (event_id) DO NOTHING
+    )
+    SELECT event_id FROM event";
+
+// The inbox outlives every redelivery (Kafka keeps topics for days), published events outlive every question about them.
+const PRUNE: &str = "WITH keys AS (
+        DELETE FROM adjustment_keys WHERE ctid IN (SELECT ctid FROM adjustment_keys WHERE created_at <= now() - interval '24 hours' LIMIT $1) RETURNING 1
+    ), events AS (
+        DELETE FROM inbox WHERE ctid IN (SELECT ctid FROM inbox WHERE received_at <= now() - interval '30 days' LIMIT $1) RETURNING 1
+    ), sent AS (
+        DELETE FROM outbox WHERE ctid IN (SELECT ctid FROM outbox WHERE published_at <= now() - interval '7 days' LIMIT $1) RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM keys) + (SELECT count(*) FROM events) + (SELECT count(*) FROM sent) AS pruned";
+
+/// The store over a database.
+#[derive(Clone, Copy, Debug)]
+pub struct Sql<D>(pub D);
+
+impl<D: Database> Store for Sql<D> {
+    fn products(&self, skus: &[String]) -> Result<Vec<Product>, Error> {
+        let rows = self.0.run(statement(PRODUCTS, vec![skus.to_vec().into()]))?;
+        rows.iter().map(|row| product(&row)).collect()
+    }
+
+    fn page(&self, after: Option<&str>, limit: u32) -> Result<Vec<Product>, Error> {
+        let rows = self.0.run(statement(PAGE, vec![after.into(), limit.into()]))?;
+        rows.iter().map(|row| product(&row)).collect()
+    }
+
+    fn put(&self, sku: &str, name: &str, unit_price: u64, currency: &str) -> Result<(Product, bool), Error> {
+        let rows = self.0.run(statement(PUT, vec![sku.into(), name.into(), bigint(unit_price)?, currency.into()]))?;
+        let row = rows.only()?;
+        Ok((product(&row)?, row.get("created")?))
+    }
+
+    fn find_adjustment(&self, key: &AdjustmentKey) -> Result<Option<(String, Offer)>, Error> {
+        let rows = self.0.run(statement(FIND_ADJUSTMENT, vec![uuid(key.user_id), key.key.as_str().into()]))?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let answer: String = row.get("answer")?;
+        let answer = serde_json::from_str(&answer).map_err(|error| Error::Internal(format!("column `answer` is no offer: {error}")))?;
+        Ok(Some((row.get("fingerprint")?, answer)))
+    }
+
+    fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, Error> {
+        let answer = serde_json::to_string(&adjustment.answer).map_err(|error| Error::Internal(error.to_string()))?;
+        let key = adjustment.key.as_ref();
+        let change = statement(
+            ADJUST,
+            vec![
+                adjustment.sku.as_str().into(),
+                adjustment.delta.into(),
+                adjustment.reason.as_str().into(),
+                uuid(adjustment.id),
+                key.map_or(Value::Null, |key| uuid(key.user_id)),
+                key.map(|key| key.key.as_str()).into(),
+                Adjustment::fingerprint(&adjustment.sku, adjustment.delta, adjustment.reason).into(),
+                postgres::jsonb(answer),
+            ],
+        );
+        let mut statements = Vec::new();
+        if let Some(key) = key {
+            statements.push(statement(FORGET_EXPIRED_KEY, vec![uuid(key.user_id), key.key.as_str().into()]));
+        }
+        statements.push(change);
+        match self.0.transact(statements) {
+            Ok(sets) => Ok(if sets.last().is_some_and(|set| set.first().is_some()) { Adjusted::Done } else { Adjusted::BelowZero }),
+            Err(postgres::Error::Conflict(violation)) if violation.constraint == "adjustment_keys_pkey" => Ok(Adjusted::KeyTaken),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn stock_levels(&self, skus: &[String], reservations: &[String]) -> Result<Vec<StockLevel>, Error> {
+        let rows = self.0.run(statement(STOCK_LEVELS, vec![skus.to_vec().into(), Value::UuidArray(reservations.to_vec())]))?;
+        rows.iter()
+            .map(|row| {
+                let applied: Vec<String> = row.get("applied")?;
+                Ok(StockLevel { sku: row.get("sku")?, on_hand: row.get("on_hand")?, applied: applied.into_iter().collect::<BTreeSet<_>>() })
+            })
+            .collect()
+    }
+
+    fn applied(&self, reservations: &[String]) -> Result<Vec<String>, Error> {
+        let rows = self.0.run(statement(APPLIED, vec![Value::UuidArray(reservations.to_vec())]))?;
+        rows.iter().map(|row| Ok(row.get("id")?)).collect()
+    }
+
+    fn apply(&self, order: &Confirmed) -> Result<Applied, Error> {
+        let skus: Vec<String> = order.lines.iter().map(|line| line.sku.clone()).collect();
+        let quantities: Vec<i64> = order.lines.iter().map(|line| i64::from(line.quantity)).collect();
+        let params = vec![uuid(order.event_id), uuid(order.order_id), skus.into(), quantities.into(), CONSUMER.into()];
+        match self.0.run(statement(APPLY, params)) {
+            Ok(rows) => verdict(order, &rows.only()?),
+            // Applied by an event whose inbox row is gone, or by another event of the same order.
+            Err(postgres::Error::Conflict(violation)) if violation.constraint == "inventory_movements_once_per_order" => Ok(Applied::Done),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn reject(&self, order: &Confirmed, event: &OutboxEvent) -> Result<bool, Error> {
+        let params = vec![
+            CONSUMER.into(),
+            uuid(order.event_id),
+            uuid(event.event_id),
+            event.topic.into(),
+            event.key.as_str().into(),
+            event.payload.as_str().into(),
+            postgres::jsonb(event.headers_json()),
+        ];
+        Ok(self.0.run(statement(REJECT, params))?.first().is_some())
+    }
+
+    fn prune(&self) -> Result<u64, Error> {
+        Ok(self.0.run(statement(PRUNE, vec![PRUNE_BATCH.into()]))?.only()?.get("pruned")?)
+    }
+}
+
+fn product(row: &Row<'_>) -> Result<Product, Error> {
+    Ok(Product {
+        sku: row.get("sku")?,
+        name: row.get("name")?,
+        unit_price: row.get("unit_price")?,
+        currency: row.get("currency")?,
+        version: row.get("version")?,
+    })
+}
+
+fn verdict(order: &Confirmed, row: &Row<'_>) -> Result<Applied, Error> {
+    let unknown: Vec<String> = row.get("unknown")?;
+    let short_skus: Vec<String> = row.get("short_skus")?;
+    let short_on_hand: Vec<i64> = row.get("short_on_hand")?;
+    let (seen, moved_before): (bool, bool) = (row.get("seen")?, row.get("moved_before")?);
+    if row.get("taken")? || moved_before {
+        return Ok(Applied::Done);
+    }
+    if seen {
+        return Ok(Applied::RejectedBefore);
+    }
+    if !unknown.is_empty() {
+        return Ok(Applied::UnknownSku(unknown));
+    }
+    if short_skus.is_empty() {
+        return Ok(Applied::Busy);
+    }
+    let shortages = short_skus.into_iter().zip(short_on_hand).filter_map(|(sku, on_hand)| {
+        let requested = order.lines.iter().find(|line| line.sku == sku)?.quantity;
+        Some(Shortage { sku, requested, available: u64::try_from(on_hand).unwrap_or(0) })
+    });
+    Ok(Applied::Short(shortages.collect()))
+}
+
+fn bigint(number: u64) -> Result<Value, Error> {
+    i64::try_from(number).map(Value::Int64).map_err(|_| Error::Internal(format!("{number} does not fit a bigint")))
+}

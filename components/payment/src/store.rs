@@ -1,0 +1,134 @@
+//! The port [`Store`] as SQL. Invariant: every method is one statement; a decision and its event are written together, and only on an open row.
+
+use swiftcart_capabilities::postgres::{self, Database, Row, RowExt as _, Value, statement, uuid};
+use swiftcart_domain::outbox::OutboxEvent;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::model::{Charge, Decision, Record, State, shown_code};
+use crate::ports::Store;
+
+/// Rows per statement of the retention.
+const PRUNE_BATCH: i64 = 1000;
+
+/// What every statement returns of a row.
+macro_rules! columns {
+    ($created:literal) => {
+        concat!(
+            "p.order_id, p.state, p.amount, p.currency, p.method, p.payment_id, p.decline_code, p.reason, p.attempts,
+            (extract(epoch FROM now() - p.created_at) * 1000)::bigint AS age_ms, ",
+            $created,
+            " AS created"
+        )
+    };
+}
+
+// `xmax = 0` holds for a row that was inserted, not updated, by this statement.
+const BEGIN: &str = concat!(
+    "INSERT INTO payments AS p (order_id, state, amount, currency, method, attempts) VALUES ($1, 'started', $2, $3, $4, 1)
+    ON CONFLICT (order_id) DO UPDATE SET attempts = p.attempts + (p.state IN ('started', 'unknown'))::int, updated_at = now()
+    RETURNING ",
+    columns!("(xmax = 0)")
+);
+
+const BEGIN_SETTLE: &str = concat!(
+    "INSERT INTO payments AS p (order_id, state, reason) VALUES ($1, 'unavailable', 'no charge was begun')
+    ON CONFLICT (order_id) DO UPDATE SET attempts = p.attempts + (p.state IN ('started', 'unknown'))::int, updated_at = now()
+    RETURNING ",
+    columns!("false")
+);
+
+const DECIDE: &str = "WITH decided AS (
+        UPDATE payments SET state = $2, payment_id = COALESCE($3, payment_id), decline_code = $4, psp_code = $5, reason = $6, updated_at = now()
+        WHERE order_id = $1 AND state IN ('started', 'unknown') AND ($7::int IS NULL OR attempts = $7)
+        RETURNING order_id
+    )
+    INSERT INTO outbox (event_id, topic, key, payload, headers) SELECT $8, $9, $10, $11, $12 FROM decided";
+
+const FIND: &str = concat!("SELECT ", columns!("false"), " FROM payments p WHERE order_id = $1");
+
+const NOTE_UNKNOWN: &str = "UPDATE payments SET state = 'unknown', reason = $2, payment_id = COALESCE($3, payment_id), updated_at = now()
+    WHERE order_id = $1 AND state IN ('started', 'unknown')";
+
+const PRUNE: &str = "WITH sent AS (
+        DELETE FROM outbox WHERE ctid IN (SELECT ctid FROM outbox WHERE published_at <= now() - interval '7 days' LIMIT $1) RETURNING 1
+    )
+    SELECT count(*) AS pruned FROM sent";
+
+/// The store over a database.
+#[derive(Clone, Copy, Debug)]
+pub struct Sql<D>(pub D);
+
+impl<D: Database> Store for Sql<D> {
+    fn begin(&self, charge: &Charge) -> Result<Record, Error> {
+        let amount = i64::try_from(charge.amount).map_err(|_| Error::Internal(format!("amount {} does not fit a bigint", charge.amount)))?;
+        let params = vec![uuid(charge.order_id), amount.into(), charge.currency.as_str().into(), charge.method.as_str().into()];
+        record(&self.0.run(statement(BEGIN, params))?.only()?)
+    }
+
+    fn begin_settle(&self, order_id: Uuid) -> Result<Record, Error> {
+        record(&self.0.run(statement(BEGIN_SETTLE, vec![uuid(order_id)]))?.only()?)
+    }
+
+    fn decide(&self, order_id: Uuid, decision: &Decision, event: &OutboxEvent) -> Result<Record, Error> {
+        let (code, psp_code, reason, only_attempt) = match decision {
+            Decision::Succeeded { .. } => (None, None, None, None),
+            Decision::Declined { psp_code, .. } => (Some(shown_code(psp_code)), Some(psp_code.as_str()), None, None),
+            Decision::Unavailable { reason, only_attempt } => (None, None, Some(reason.as_str()), *only_attempt),
+        };
+        let decide = statement(
+            DECIDE,
+            vec![
+                uuid(order_id),
+                decision.state().as_str().into(),
+                decision.payment_id().into(),
+                code.into(),
+                psp_code.into(),
+                reason.into(),
+                only_attempt.into(),
+                uuid(event.event_id),
+                event.topic.into(),
+                event.key.as_str().into(),
+                event.payload.as_str().into(),
+                postgres::jsonb(event.headers_json()),
+            ],
+        );
+        let sets = self.0.transact(vec![decide, statement(FIND, vec![uuid(order_id)])])?;
+        let rows = sets.last().ok_or_else(|| Error::Internal("no row set".to_owned()))?;
+        record(&rows.only()?)
+    }
+
+    fn note_unknown(&self, order_id: Uuid, reason: &str, payment_id: Option<&str>) -> Result<(), Error> {
+        self.0.run(statement(NOTE_UNKNOWN, vec![uuid(order_id), reason.into(), payment_id.into()]))?;
+        Ok(())
+    }
+
+    fn prune(&self) -> Result<u64, Error> {
+        Ok(self.0.run(statement(PRUNE, vec![Value::Int64(PRUNE_BATCH)]))?.only()?.get("pruned")?)
+    }
+}
+
+fn record(row: &Row<'_>) -> Result<Record, Error> {
+    let order_id: String = row.get("order_id")?;
+    let order_id = Uuid::try_parse(&order_id).map_err(|_| Error::Internal("column `order_id` is no UUID".to_owned()))?;
+    let state: String = row.get("state")?;
+    let state = State::parse(&state).ok_or_else(|| Error::Internal(format!("column `state` is {state}")))?;
+    let charge = match (row.get::<Option<u64>>("amount")?, row.get::<Option<String>>("currency")?, row.get::<Option<String>>("method")?) {
+        (Some(amount), Some(currency), Some(method)) => {
+            let currency = currency.parse().map_err(|_| Error::Internal("column `currency` is none".to_owned()))?;
+            Some(Charge { order_id, amount, currency, method })
+        }
+        _ => None,
+    };
+    Ok(Record {
+        order_id,
+        state,
+        charge,
+        payment_id: row.get("payment_id")?,
+        decline_code: row.get("decline_code")?,
+        reason: row.get("reason")?,
+        attempts: row.get("attempts")?,
+        age_ms: u64::try_from(row.get::<i64>("age_ms")?).unwrap_or(0),
+        created: row.get("created")?,
+    })
+}

@@ -1,0 +1,109 @@
+//! Makes the provider clients that the links of each component ask for. A service that is not there yet is tried again until it is; a
+//! configuration that cannot work ends the start.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow, bail};
+use swiftcart_provider_email as email;
+use swiftcart_provider_http as http;
+use swiftcart_provider_postgres::{self as postgres, Postgres};
+use swiftcart_provider_redis::{self as redis, Redis};
+
+use crate::capability::Grants;
+use crate::limits;
+use crate::manifest::{ComponentPlan, Plan};
+
+/// The pairs of a link's side over those of the capability itself.
+#[must_use]
+pub(crate) fn settings(plan: &Plan, capability: &str, link: &crate::manifest::Settings) -> BTreeMap<String, String> {
+    let own = plan.capability(capability).into_iter().flat_map(|capability| capability.config.pairs());
+    own.chain(link.pairs()).collect()
+}
+
+/// Connects everything that a component's links grant.
+///
+/// # Errors
+/// A configuration that cannot work, naming the component and the capability.
+pub(crate) async fn grants(plan: &Plan, component: &ComponentPlan, migrations_root: Option<&Path>) -> anyhow::Result<Grants> {
+    let mut grants = Grants { config: component.config.pairs().collect(), ..Grants::default() };
+    for (kind, pairs) in settings_by_kind(plan, component)? {
+        let context = || format!("the link from {} to a capability {kind}", component.name);
+        match kind.as_str() {
+            "postgres" => grants.postgres = Some(Arc::new(database(pairs, migrations_root, &component.name).await.with_context(context)?)),
+            "redis" => grants.redis = Some(Arc::new(key_value(pairs, &component.name).await.with_context(context)?)),
+            "email" => {
+                let config = email::Config::from_pairs(pairs).with_context(context)?;
+                grants.email = Some(Arc::new(email::Mailer::new(config).with_context(context)?));
+            }
+            "http-client" => {
+                let config = http::ClientConfig::from_pairs(pairs).with_context(context)?;
+                grants.http = Some(Arc::new(http::Client::new(config).with_context(context)?));
+            }
+            _ => {}
+        }
+    }
+    Ok(grants)
+}
+
+/// A component has one client of a kind, so the settings of all its links to that kind are put together; they must not contradict.
+fn settings_by_kind(plan: &Plan, component: &ComponentPlan) -> anyhow::Result<BTreeMap<String, BTreeMap<String, String>>> {
+    let mut kinds: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for link in plan.links_from(&component.name) {
+        let Some(capability) = plan.capability(&link.target) else { continue };
+        let pairs = kinds.entry(capability.kind.as_str().to_owned()).or_default();
+        for (key, value) in settings(plan, &link.target, &link.target_config) {
+            if pairs.get(&key).is_some_and(|before| *before != value) {
+                bail!("the links from {} to capabilities {} give {key} two different values", component.name, capability.kind.as_str());
+            }
+            pairs.insert(key, value);
+        }
+    }
+    Ok(kinds)
+}
+
+/// A pool of connections, with the schema brought up to date if the settings name migrations. `whose` is for the log.
+///
+/// # Errors
+/// A configuration that cannot work, or a migration that failed.
+pub(crate) async fn database(pairs: BTreeMap<String, String>, migrations_root: Option<&Path>, whose: &str) -> anyhow::Result<Postgres> {
+    let config = postgres::Config::from_pairs(pairs)?;
+    let migrations = config.migrations.as_deref().map(|name| migrations_folder(migrations_root, name)).transpose()?;
+    let client = until_there("PostgreSQL", whose, || Postgres::connect(config.clone()), |error| matches!(error, postgres::Error::Unavailable(_))).await?;
+    if let Some(folder) = migrations {
+        client.migrate(&folder).await.with_context(|| format!("migrations in {}", folder.display()))?;
+    }
+    Ok(client)
+}
+
+fn migrations_folder(root: Option<&Path>, name: &str) -> anyhow::Result<PathBuf> {
+    let root = root.ok_or_else(|| anyhow!("it names migrations ({name}), but the host was started without --migrations-root"))?;
+    if name.is_empty() || name.contains(['/', '\\', '.']) {
+        bail!("migrations: {name:?} is not the name of a folder in {}", root.display());
+    }
+    Ok(root.join(name))
+}
+
+async fn key_value(pairs: BTreeMap<String, String>, whose: &str) -> anyhow::Result<Redis> {
+    let config = redis::Config::from_pairs(pairs)?;
+    until_there("Redis", whose, || Redis::connect(config.clone()), |error| matches!(error, redis::Error::Unavailable(_))).await
+}
+
+/// Tries until the service is there; says so while it is not.
+async fn until_there<T, E, F>(what: &str, whose: &str, mut connect: impl FnMut() -> F, is_away: impl Fn(&E) -> bool) -> anyhow::Result<T>
+where
+    F: Future<Output = Result<T, E>>,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    loop {
+        match connect().await {
+            Ok(client) => return Ok(client),
+            Err(error) if is_away(&error) => {
+                tracing::warn!(whose, %error, "{what} is not there yet; trying again");
+                tokio::time::sleep(limits::CONNECT_RETRY).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

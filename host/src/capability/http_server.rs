@@ -1,0 +1,83 @@
+//! The edge server of `providers/http` in front of a component that exports `wasi:http/incoming-handler`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use swiftcart_provider_http::{Handler, HandlerError, ResponseBody};
+use tokio::sync::oneshot;
+use wasmtime::component::Resource;
+use wasmtime_wasi_http::WasiHttpView as _;
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
+
+use crate::runtime::{CallContext, CallError, Component, Lease, Slot, TraceContext};
+
+/// The interface that a component must export, as links name it.
+pub const EXPORT: &str = "wasi:http/incoming-handler";
+
+/// Hands each request to whatever version runs in the slot.
+pub struct Gateway {
+    slot: Arc<Slot>,
+}
+
+impl Gateway {
+    /// A handler for requests to the component in `slot`.
+    #[must_use]
+    pub fn new(slot: Arc<Slot>) -> Self {
+        Self { slot }
+    }
+}
+
+type Outcome = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
+
+#[async_trait::async_trait]
+impl Handler for Gateway {
+    async fn handle(&self, request: http::Request<Bytes>, deadline: Instant) -> Result<http::Response<ResponseBody>, HandlerError> {
+        let component = self.slot.current().map_err(refusal)?;
+        let call = CallContext { trace: trace_of(&request), deadline, depth: 0 };
+        let lease = component.lease(call).await.map_err(refusal)?;
+        let (sender, receiver) = oneshot::channel();
+        // The guest goes on after the response's head: its body streams out of the same call. A client that goes away does not cut it.
+        let serving = tokio::spawn(serve(component, lease, request, sender));
+        match receiver.await {
+            Ok(Ok(response)) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
+            Ok(Err(code)) => Err(HandlerError::Internal(format!("the component answered with an error: {code:?}"))),
+            Err(_) => Err(match serving.await {
+                Ok(Err(error)) => refusal(error),
+                Ok(Ok(())) => HandlerError::Internal("the component returned without an answer".to_owned()),
+                Err(panic) => HandlerError::Internal(panic.to_string()),
+            }),
+        }
+    }
+}
+
+async fn serve(component: Arc<Component>, mut lease: Lease, request: http::Request<Bytes>, sender: oneshot::Sender<Outcome>) -> Result<(), CallError> {
+    let timeout = lease.timeout();
+    let (store, instance) = lease.parts();
+    let call = async {
+        let mut view = store.data_mut().http();
+        let request = view.new_incoming_request(Scheme::Http, request.map(Full::new))?;
+        let answer = view.new_response_outparam(sender)?;
+        let handle = component.typed::<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>(&mut *store, &instance, EXPORT, "handle")?;
+        handle.call_async(&mut *store, (request, answer)).await
+    };
+    let outcome = tokio::time::timeout(timeout, call).await;
+    lease.conclude(outcome)
+}
+
+fn trace_of(request: &http::Request<Bytes>) -> TraceContext {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    header("traceparent").and_then(|parent| TraceContext::parse(parent, header("tracestate"))).unwrap_or_else(TraceContext::root)
+}
+
+fn refusal(error: CallError) -> HandlerError {
+    match error.root() {
+        CallError::Overloaded { .. } => HandlerError::Overloaded,
+        CallError::NotRunning { .. } | CallError::Instantiate { .. } => HandlerError::Unavailable(error.to_string()),
+        CallError::DeadlineExceeded { .. } => HandlerError::DeadlineExceeded,
+        CallError::TooDeep | CallError::Trap { .. } | CallError::Nested { .. } => HandlerError::Internal(error.to_string()),
+    }
+}

@@ -1,0 +1,67 @@
+//! `swiftcart:postgres/client` over `providers/postgres`.
+
+use swiftcart_provider_postgres as postgres;
+
+use super::bindings::swiftcart::postgres::client::{Error, Host, RowSet, Statement, Value, Violation};
+use crate::runtime::Guest;
+
+impl Host for Guest {
+    async fn transact(&mut self, statements: Vec<Statement>) -> wasmtime::Result<Result<Vec<RowSet>, Error>> {
+        let client = self.grants.postgres.clone().ok_or_else(|| super::not_granted("swiftcart:postgres/client"))?;
+        let statements = statements.into_iter().map(statement).collect();
+        Ok(match client.transact(statements).await {
+            Ok(sets) => Ok(sets.into_iter().map(row_set).collect()),
+            Err(failure) => Err(error(failure)),
+        })
+    }
+}
+
+fn statement(statement: Statement) -> postgres::Statement {
+    postgres::Statement {
+        sql: statement.sql,
+        params: statement.params.into_iter().map(value_in).collect(),
+        expected_rows: statement.expected_rows,
+    }
+}
+
+fn row_set(set: postgres::RowSet) -> RowSet {
+    RowSet {
+        rows_affected: set.rows_affected,
+        columns: set.columns,
+        rows: set.rows.into_iter().map(|row| row.into_iter().map(value_out).collect()).collect(),
+    }
+}
+
+fn error(failure: postgres::Error) -> Error {
+    match failure {
+        postgres::Error::Conflict { constraint, statement } => Error::Conflict(Violation { constraint, statement }),
+        postgres::Error::Stale { statement } => Error::Stale(statement),
+        postgres::Error::Unavailable(reason) => Error::Unavailable(reason),
+        postgres::Error::Uncertain(reason) => Error::Uncertain(reason),
+        postgres::Error::Invalid(reason) => Error::Invalid(reason),
+    }
+}
+
+/// Both sides list the same cases; the two functions below are the only place that knows both.
+macro_rules! translate_values {
+    ($($case:ident),*) => {
+        fn value_in(value: Value) -> postgres::Value {
+            match value {
+                Value::Null => postgres::Value::Null,
+                $(Value::$case(inner) => postgres::Value::$case(inner),)*
+            }
+        }
+
+        fn value_out(value: postgres::Value) -> Value {
+            match value {
+                postgres::Value::Null => Value::Null,
+                $(postgres::Value::$case(inner) => Value::$case(inner),)*
+            }
+        }
+    };
+}
+
+translate_values!(
+    Boolean, Int32, Int64, Float64, Text, Bytes, Uuid, Timestamptz, Numeric, Jsonb, BooleanArray, Int32Array, Int64Array, Float64Array,
+    TextArray, BytesArray, UuidArray, TimestamptzArray
+);

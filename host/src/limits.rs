@@ -1,0 +1,46 @@
+//! Every fixed limit of the host, with its reason. Limits that a deployment may change are options of the manifest (`manifest.rs`).
+
+use std::time::Duration;
+
+/// How often the engine's epoch advances. A guest that computes without pause yields to others this often, so it bounds the delay that one
+/// busy guest can add to the rest.
+pub const EPOCH_TICK: Duration = Duration::from_millis(5);
+
+/// Largest memory that one guest may be granted; the pooling allocator reserves address space (not memory) for this much per slot.
+pub const MAX_MEMORY_BYTES: usize = 256 << 20;
+
+/// Bytes of a slot's memory that stay mapped between guests. Too little makes a fresh instance twice as dear (measured: 0-256 KiB
+/// against 2 MiB).
+pub const KEEP_RESIDENT_BYTES: usize = 2 << 20;
+
+/// Slots of the pooling allocator: the sum of `max_instances` over all components must stay below.
+pub const MAX_INSTANCES: u32 = 1_000;
+
+/// Core modules inside one component: the guest itself and the adapters that the component linker adds.
+pub const MAX_CORE_INSTANCES_PER_COMPONENT: u32 = 20;
+
+/// Tables and memories inside one component.
+pub const MAX_TABLES_PER_COMPONENT: u32 = 20;
+/// Memories inside one component.
+pub const MAX_MEMORIES_PER_COMPONENT: u32 = 4;
+
+/// Elements of one table: function pointers of a large guest.
+pub const MAX_TABLE_ELEMENTS: usize = 20_000;
+
+/// Largest component file that is read; ours are below 1 MiB.
+pub const MAX_ARTIFACT_BYTES: u64 = 64 << 20;
+
+/// Calls from component to component may nest this deep; a link cycle ends here instead of eating all instances.
+pub const MAX_CALL_DEPTH: u32 = 8;
+
+/// A log line of a guest is cut here.
+pub const MAX_LOG_LINE_BYTES: usize = 8 << 10;
+
+/// Time for the whole host to finish its running work after SIGTERM.
+pub const DRAIN: Duration = Duration::from_secs(20);
+
+/// Time for a component to handle one event or one tick. No client waits for it, but a hanging one must end.
+pub const BACKGROUND_CALL: Duration = Duration::from_secs(30);
+
+/// Pause between two attempts to reach a service that is not there at start-up.
+pub const CONNECT_RETRY: Duration = Duration::from_secs(1);

@@ -1,0 +1,175 @@
+//! Where does an import lead? Builds the linker of one component from its links: an import without a link, a link that leads nowhere, or
+//! two sides that do not fit are errors that name the component, the import and the link. Deny by default.
+
+mod failure;
+mod interface;
+mod local;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use wasmtime::component::Linker;
+use wasmtime::component::types::{Component as ComponentType, ComponentInstance, ComponentItem};
+
+pub use interface::Interface;
+
+use crate::capability;
+use crate::manifest::LinkPlan;
+use crate::runtime::{Artifact, Engine, Guest, Slot};
+
+/// What a link's target is.
+pub enum Target {
+    /// Another component: its slot, and its type to check both sides against each other.
+    Component {
+        /// Where it runs.
+        slot: Arc<Slot>,
+        /// Its imports and exports.
+        exports: ComponentType,
+    },
+    /// A built-in capability of this kind.
+    Capability(String),
+}
+
+/// Why a component cannot be linked.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The component imports what no link grants.
+    #[error("component {component} imports {import}, but no link grants it. Add a link trait from {component} for it, or build the component without it")]
+    Missing {
+        /// The component.
+        component: String,
+        /// The import.
+        import: String,
+    },
+    /// The import is not one that any link could grant.
+    #[error("component {component} imports {import}, which this host does not offer to components")]
+    NotOffered {
+        /// The component.
+        component: String,
+        /// The import.
+        import: String,
+    },
+    /// The link names an interface that the component does not import.
+    #[error("the link from {component} to {target} names {interface}, but {component} imports nothing of it")]
+    Unused {
+        /// The source.
+        component: String,
+        /// The target.
+        target: String,
+        /// The interfaces of the link.
+        interface: String,
+    },
+    /// The target does not have what the link promises.
+    #[error("the link from {component} to {target} promises {import}, but {target} does not offer it: {reason}")]
+    NotProvided {
+        /// The source.
+        component: String,
+        /// The target.
+        target: String,
+        /// The import.
+        import: String,
+        /// What is missing or different.
+        reason: String,
+    },
+    /// Link names other than `default` choose between several links of one interface.
+    #[error("the link from {component} to {target} is named {name}; this host knows links named `default` only")]
+    Named {
+        /// The source.
+        component: String,
+        /// The target.
+        target: String,
+        /// The name.
+        name: String,
+    },
+    /// The engine refuses to link.
+    #[error("component {component} cannot be linked: {reason}")]
+    Engine {
+        /// The component.
+        component: String,
+        /// The engine's words.
+        reason: String,
+    },
+}
+
+/// Builds the linker of one component. `links` are those whose source it is; `targets` are all components and capabilities by name.
+///
+/// # Errors
+/// Every problem that was found, not only the first.
+pub fn link(engine: &Engine, name: &str, artifact: &Artifact, links: &[&LinkPlan], targets: &HashMap<String, Target>) -> Result<Linker<Guest>, Vec<LinkError>> {
+    let mut linking = Linking { engine, name, links, targets, linker: Linker::new(engine.wasmtime()), errors: Vec::new() };
+    linking.check_links(artifact);
+    linking.step(|linker| capability::add_ambient(linker));
+    for (import, item) in artifact.component.component_type().imports(engine.wasmtime()) {
+        match item.ty {
+            ComponentItem::ComponentInstance(instance) => linking.import(import, &instance),
+            _ => linking.errors.push(LinkError::NotOffered { component: name.to_owned(), import: import.to_owned() }),
+        }
+    }
+    if linking.errors.is_empty() { Ok(linking.linker) } else { Err(linking.errors) }
+}
+
+struct Linking<'a> {
+    engine: &'a Engine,
+    name: &'a str,
+    links: &'a [&'a LinkPlan],
+    targets: &'a HashMap<String, Target>,
+    linker: Linker<Guest>,
+    errors: Vec<LinkError>,
+}
+
+impl Linking<'_> {
+    /// A link of which the component imports nothing is a mistake in the manifest or a component of the wrong version.
+    fn check_links(&mut self, artifact: &Artifact) {
+        let ty = artifact.component.component_type();
+        let imports: Vec<Interface> = ty.imports(self.engine.wasmtime()).filter_map(|(name, _)| Interface::parse(name)).collect();
+        for link in self.links {
+            if link.name != "default" {
+                self.errors.push(LinkError::Named { component: self.name.to_owned(), target: link.target.clone(), name: link.name.clone() });
+            }
+            if !imports.iter().any(|import| import.granted_by(link)) {
+                let interface = format!("{}:{}/{{{}}}", link.namespace, link.package, link.interfaces.join(", "));
+                self.errors.push(LinkError::Unused { component: self.name.to_owned(), target: link.target.clone(), interface });
+            }
+        }
+    }
+
+    fn import(&mut self, import: &str, instance: &ComponentInstance) {
+        let component = || self.name.to_owned();
+        let Some(interface) = Interface::parse(import) else {
+            return self.errors.push(LinkError::NotOffered { component: component(), import: import.to_owned() });
+        };
+        if capability::is_ambient(&interface) {
+            return;
+        }
+        let Some(link) = self.links.iter().find(|link| interface.granted_by(link)) else {
+            return self.errors.push(LinkError::Missing { component: component(), import: import.to_owned() });
+        };
+        match self.targets.get(&link.target) {
+            Some(Target::Capability(kind)) => {
+                if !capability::provides(kind, &interface) {
+                    let reason = format!("the built-in capability {kind} provides {}", capability::provided(kind).join(", "));
+                    return self.errors.push(self.not_provided(&link.target, import, reason));
+                }
+                self.step(|linker| capability::add_granted(linker, &interface));
+            }
+            Some(Target::Component { slot, exports }) => {
+                if let Err(reason) = local::check(self.engine, import, instance, exports) {
+                    return self.errors.push(self.not_provided(&link.target, import, reason));
+                }
+                let (engine, slot) = (self.engine, slot.clone());
+                self.step(|linker| local::define(engine, linker, import, instance, &slot));
+            }
+            None => self.errors.push(self.not_provided(&link.target, import, "there is no such component".to_owned())),
+        }
+    }
+
+    fn not_provided(&self, target: &str, import: &str, reason: String) -> LinkError {
+        LinkError::NotProvided { component: self.name.to_owned(), target: target.to_owned(), import: import.to_owned(), reason }
+    }
+
+    fn step(&mut self, add: impl FnOnce(&mut Linker<Guest>) -> wasmtime::Result<()>) {
+        if let Err(error) = add(&mut self.linker) {
+            self.errors.push(LinkError::Engine { component: self.name.to_owned(), reason: format!("{error:#}") });
+        }
+    }
+}

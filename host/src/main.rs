@@ -1,0 +1,36 @@
+//! The host's program: arguments, configuration, run, exit code. 0: ended as asked; 1: failed or work was cut short; 2: could not start.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use swiftcart_host::config::{Cli, Command, ProcessSecrets};
+use swiftcart_host::{app, telemetry};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = telemetry::init_logs(&cli.log.config()) {
+        eprintln!("swiftcart-host: {error}");
+        return ExitCode::from(2);
+    }
+    let outcome = match &cli.command {
+        Command::Run(arguments) => match arguments.load(&ProcessSecrets) {
+            Ok(config) => app::run(config).await,
+            Err(error) => Err(error.into()),
+        },
+        Command::Check(arguments) => match arguments.load(&ProcessSecrets) {
+            Ok(config) => app::check(config).await,
+            Err(error) => Err(error.into()),
+        },
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("swiftcart-host: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

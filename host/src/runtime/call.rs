@@ -1,0 +1,125 @@
+//! What travels with every call, and how a call can fail. Says of each failure whether the callee may have acted.
+
+use std::time::{Duration, Instant};
+
+use super::TraceContext;
+use crate::limits;
+
+/// Travels from the edge through every component that serves the call.
+#[derive(Clone, Debug)]
+pub struct CallContext {
+    /// Place in the trace.
+    pub trace: TraceContext,
+    /// Nobody waits for an answer after this moment.
+    pub deadline: Instant,
+    /// How many components are above this call.
+    pub depth: u32,
+}
+
+impl CallContext {
+    /// A call that begins here.
+    #[must_use]
+    pub fn new(trace: TraceContext, timeout: Duration) -> Self {
+        Self { trace, deadline: Instant::now() + timeout, depth: 0 }
+    }
+
+    /// The context of a call made while serving this one.
+    ///
+    /// # Errors
+    /// [`CallError::TooDeep`] when components call each other in a circle.
+    pub fn nested(&self) -> Result<Self, CallError> {
+        if self.depth >= limits::MAX_CALL_DEPTH {
+            return Err(CallError::TooDeep);
+        }
+        Ok(Self { trace: self.trace.child(), deadline: self.deadline, depth: self.depth + 1 })
+    }
+
+    /// Time that is left.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Why a call gave no answer of the component's own.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
+    /// All instances are busy and the queue is full, or the wait was too long. The callee did nothing.
+    #[error("component {component} is overloaded: {reason}")]
+    Overloaded {
+        /// The callee.
+        component: String,
+        /// Queue full or wait too long.
+        reason: &'static str,
+    },
+    /// The component is not running. The callee did nothing.
+    #[error("component {component} is not running")]
+    NotRunning {
+        /// The callee.
+        component: String,
+    },
+    /// No instance could be made. The callee did nothing.
+    #[error("component {component} cannot be instantiated: {reason}")]
+    Instantiate {
+        /// The callee.
+        component: String,
+        /// The engine's words.
+        reason: String,
+    },
+    /// Components call each other in a circle.
+    #[error("calls between components are nested deeper than {max}", max = limits::MAX_CALL_DEPTH)]
+    TooDeep,
+    /// Time ran out while the callee was at work. What it did is not known.
+    #[error("component {component} gave no answer in time")]
+    DeadlineExceeded {
+        /// The callee.
+        component: String,
+    },
+    /// The callee trapped. What it did before is not known.
+    #[error("component {component} trapped: {reason}")]
+    Trap {
+        /// The callee.
+        component: String,
+        /// The trap and where it happened.
+        reason: String,
+    },
+    /// The callee's own call to another component failed, and its contract has no word for that.
+    #[error("component {component} could not go on: {inner}")]
+    Nested {
+        /// The callee.
+        component: String,
+        /// What happened below.
+        inner: Box<CallError>,
+    },
+}
+
+impl CallError {
+    /// Whether the callee may have done something before the call failed.
+    #[must_use]
+    pub fn may_have_acted(&self) -> bool {
+        matches!(self, Self::DeadlineExceeded { .. } | Self::Trap { .. } | Self::Nested { .. })
+    }
+
+    /// The failure where it began, below any nesting.
+    #[must_use]
+    pub fn root(&self) -> &Self {
+        match self {
+            Self::Nested { inner, .. } => inner.root(),
+            other => other,
+        }
+    }
+
+    /// One word for metrics.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Overloaded { .. } => "overloaded",
+            Self::NotRunning { .. } => "not_running",
+            Self::Instantiate { .. } => "instantiate",
+            Self::TooDeep => "too_deep",
+            Self::DeadlineExceeded { .. } => "deadline",
+            Self::Trap { .. } => "trap",
+            Self::Nested { .. } => "nested",
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The one wasmtime engine of the process. Everything that changes compiled code is set here and nowhere else, so that the cache of
+//! compiled artifacts is valid for exactly this constructor.
+
+use std::hash::{Hash, Hasher};
+
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::limits;
+
+/// The engine and the thread that advances its epoch.
+#[derive(Clone)]
+pub struct Engine {
+    inner: wasmtime::Engine,
+}
+
+impl Engine {
+    /// Makes the engine and starts its epoch clock. The clock ends with the last clone of the engine.
+    ///
+    /// # Errors
+    /// When the machine refuses the address space that the pool reserves, or a thread.
+    pub fn new() -> anyhow::Result<Self> {
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(limits::MAX_INSTANCES)
+            .total_core_instances(limits::MAX_INSTANCES * 4)
+            .total_memories(limits::MAX_INSTANCES)
+            .total_tables(limits::MAX_INSTANCES * 4)
+            .total_stacks(limits::MAX_INSTANCES)
+            .max_core_instances_per_component(limits::MAX_CORE_INSTANCES_PER_COMPONENT)
+            .max_tables_per_component(limits::MAX_TABLES_PER_COMPONENT)
+            .max_memories_per_component(limits::MAX_MEMORIES_PER_COMPONENT)
+            .table_elements(limits::MAX_TABLE_ELEMENTS)
+            .max_memory_size(limits::MAX_MEMORY_BYTES)
+            .max_component_instance_size(1 << 20)
+            .max_core_instance_size(1 << 20)
+            .linear_memory_keep_resident(limits::KEEP_RESIDENT_BYTES)
+            .table_keep_resident(64 << 10)
+            .async_stack_keep_resident(64 << 10);
+
+        let mut config = Config::new();
+        config
+            .wasm_component_model(true)
+            .epoch_interruption(true)
+            .memory_init_cow(true)
+            .parallel_compilation(true)
+            .memory_reservation(limits::MAX_MEMORY_BYTES as u64)
+            .memory_guard_size(64 << 10)
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        let inner = wasmtime::Engine::new(&config).map_err(anyhow::Error::from)?;
+
+        let weak = inner.weak();
+        std::thread::Builder::new()
+            .name("epoch".to_owned())
+            .spawn(move || {
+                while let Some(engine) = weak.upgrade() {
+                    engine.increment_epoch();
+                    drop(engine);
+                    std::thread::sleep(limits::EPOCH_TICK);
+                }
+            })?;
+        Ok(Self { inner })
+    }
+
+    /// The wasmtime engine.
+    #[must_use]
+    pub fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.inner
+    }
+
+    /// Changes whenever code compiled by another engine configuration or wasmtime version must not be used.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        // The standard hasher with its fixed default keys gives the same value in every process.
+        let mut hasher = std::hash::DefaultHasher::new();
+        self.inner.precompile_compatibility_hash().hash(&mut hasher);
+        hasher.finish()
+    }
+}

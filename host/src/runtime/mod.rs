@@ -1,0 +1,19 @@
+//! Runs components: load and verify, compile once, instantiate within limits, call. Knows nothing of links or capabilities.
+
+pub mod artifact;
+pub mod call;
+pub mod component;
+pub mod engine;
+pub mod guest;
+pub mod measure;
+pub mod output;
+pub mod pool;
+pub mod trace;
+
+pub use artifact::{Artifact, ArtifactError, Artifacts};
+pub use call::{CallContext, CallError};
+pub use component::{Component, Slot};
+pub use engine::Engine;
+pub use guest::Guest;
+pub use pool::Lease;
+pub use trace::TraceContext;

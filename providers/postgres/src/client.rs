@@ -1,0 +1,134 @@
+//! The client: a pool of connections with the session settings that the rest of this crate relies on.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
+
+use crate::config::Config;
+use crate::connection::Leased;
+use crate::error::{Error, Failure, not_connected};
+use crate::limits::{MAX_IDLE, MAX_LIFETIME, NETWORK_GRACE, STATEMENT_CACHE, TEST_AFTER_IDLE};
+use crate::measure::Measure;
+use crate::statement::bind;
+use crate::transaction;
+use crate::value::{RowSet, Statement};
+
+/// One database. Clones share the pool.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    pool: PgPool,
+    step_limit: Duration,
+    measure: Measure,
+    /// For migrations: without the limits that calls have.
+    unlimited: PgConnectOptions,
+}
+
+/// Why the migrations did not run to their end.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// No connection.
+    #[error("connecting to migrate")]
+    Connect(#[source] sqlx::Error),
+    /// The folder cannot be read, a migration that already ran has changed, or one failed.
+    #[error("migrating from {}", folder.display())]
+    Migrate {
+        /// Where the migrations are.
+        folder: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: sqlx::migrate::MigrateError,
+    },
+}
+
+impl Postgres {
+    /// Makes the pool and one connection, so that a wrong address or password is found now. Fails with `Unavailable` or `Invalid`;
+    /// the caller decides whether to try again.
+    pub async fn connect(config: Config) -> Result<Self, Error> {
+        let unlimited = config.connect_options().map_err(|error| Error::Invalid(error.to_string()))?;
+        let unlimited = unlimited.options([("TimeZone", "UTC"), ("default_transaction_isolation", "read committed")]);
+        let step_limit = Duration::from_millis(config.statement_timeout_ms) + NETWORK_GRACE;
+        let options = unlimited.clone().statement_cache_capacity(STATEMENT_CACHE).options([
+            ("statement_timeout", format!("{}ms", config.statement_timeout_ms)),
+            // The last resort if this process stalls within a transaction: its locks must not stop the others.
+            ("idle_in_transaction_session_timeout", format!("{}ms", (step_limit + NETWORK_GRACE).as_millis())),
+            ("plan_cache_mode", config.plan_cache_mode.as_str().to_owned()),
+        ]);
+        let measure = Measure::new(options.get_database().unwrap_or("default"));
+        let pool = PgPoolOptions::new()
+            .max_connections(config.max_connections)
+            .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+            .max_lifetime(MAX_LIFETIME)
+            .idle_timeout(MAX_IDLE)
+            .test_before_acquire(false)
+            .before_acquire(|connection, lease| {
+                Box::pin(async move {
+                    if lease.idle_for < TEST_AFTER_IDLE {
+                        return Ok(true);
+                    }
+                    Ok(matches!(tokio::time::timeout(NETWORK_GRACE, connection.ping()).await, Ok(Ok(()))))
+                })
+            })
+            .connect_with(options)
+            .await
+            .map_err(|error| not_connected(&error))?;
+        Ok(Self { pool, step_limit, measure, unlimited })
+    }
+
+    /// Runs the migrations of a folder that have not run yet, in order. Several hosts may call this at the same time: they queue for
+    /// a lock in the database. Migrations have no time limit.
+    pub async fn migrate(&self, folder: &Path) -> Result<(), MigrateError> {
+        let failed = |source| MigrateError::Migrate { folder: folder.to_owned(), source };
+        let migrator = Migrator::new(folder).await.map_err(failed)?;
+        let mut connection = PgConnection::connect_with(&self.unlimited).await.map_err(MigrateError::Connect)?;
+        migrator.run_direct(None, &mut connection, false).await.map_err(failed)?;
+        tracing::info!(folder = %folder.display(), "the database is migrated");
+        // The work is done and committed; a connection that cannot say goodbye is no failure.
+        if let Err(error) = connection.close().await {
+            tracing::debug!(%error, "closing the connection of the migrations");
+        }
+        Ok(())
+    }
+
+    /// Runs the statements in order as one transaction (READ COMMITTED) and commits it. See [`Error`] for what each failure promises.
+    ///
+    /// If the returned future is dropped before it is done, a transaction that was not being committed is rolled back; a single
+    /// statement may still take place.
+    pub async fn transact(&self, statements: Vec<Statement>) -> Result<Vec<RowSet>, Error> {
+        let started = Instant::now();
+        let result = match bind(statements) {
+            Ok(statements) if statements.is_empty() => Ok(Vec::new()),
+            Ok(statements) => transaction::transact(&self.pool, self.step_limit, &statements, &self.measure).await,
+            Err(error) => Err(error),
+        };
+        self.measure.finished(result.as_ref().map_or_else(Error::outcome, |_| "committed"), started.elapsed());
+        self.measure.pool(&self.pool);
+        result
+    }
+
+    /// Asks the server for a sign of life.
+    pub async fn ping(&self) -> Result<(), Error> {
+        let mut leased = Leased::take(&self.pool, self.step_limit).await?;
+        match leased.command("SELECT 1", 0).await {
+            Ok(()) => {
+                leased.give_back();
+                Ok(())
+            }
+            Err(Failure::Refused(error)) => Err(error),
+            Err(Failure::Again { reason, .. }) => Err(Error::Unavailable(reason.to_owned())),
+            Err(Failure::Lost(message)) => Err(Error::Unavailable(message)),
+        }
+    }
+
+    /// The pool itself, for native parts that stream or hold a connection (the outbox relay does).
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Waits for the connections in use to come back and closes all of them. Calls after this fail with `Unavailable`.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}

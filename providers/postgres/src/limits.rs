@@ -1,0 +1,33 @@
+//! Every limit of this crate that is not configurable, with its reason.
+
+use std::time::Duration;
+
+/// Statements in one call. A batch larger than this holds locks for too long; write one statement over arrays instead.
+pub(crate) const MAX_STATEMENTS: usize = 1_024;
+
+/// Parameters of one statement. The protocol counts them in 16 bits.
+pub(crate) const MAX_PARAMETERS: usize = u16::MAX as usize;
+
+/// Bytes of values that one call may return. They are copied into the guest, whose memory is of that order of magnitude.
+pub(crate) const MAX_RESULT_BYTES: usize = 64 * 1024 * 1024;
+
+/// Prepared statements kept per connection. A statement is kept once for each combination of parameter types and NULLs that it met.
+pub(crate) const STATEMENT_CACHE: usize = 512;
+
+/// How often a call is begun at most when the server says that it lost against another transaction, or that a plan is out of date.
+pub(crate) const MAX_ATTEMPTS: u32 = 5;
+
+/// The first wait between two attempts is at most this; it doubles each time.
+pub(crate) const FIRST_BACKOFF: Duration = Duration::from_millis(5);
+
+/// How long after the server's own statement time-out we stop waiting for it to say so. Then the connection is given up as lost.
+pub(crate) const NETWORK_GRACE: Duration = Duration::from_millis(1_000);
+
+/// A connection that lay idle for longer is tested before use. Testing each time would add a round trip to every call.
+pub(crate) const TEST_AFTER_IDLE: Duration = Duration::from_millis(500);
+
+/// Connections are replaced after this time, so that those of a failed-over or rebalanced server do not live for ever.
+pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+/// Idle connections are closed after this time.
+pub(crate) const MAX_IDLE: Duration = Duration::from_secs(5 * 60);

@@ -1,0 +1,289 @@
+//! A whole shop: all services, the four databases and the host. Invariant: a second start on the same data folder finds the same data, keys,
+//! passwords and (if free) ports; one data folder is used by one shop at a time.
+
+mod database;
+mod external;
+mod host;
+mod state;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use crypto_box::SecretKey;
+
+pub use database::DATABASES;
+pub use external::External;
+pub use host::{Host, HostOptions};
+pub use state::{Addresses, State, down};
+
+use crate::client::Client;
+use crate::place::Place;
+use crate::process::Lifetime;
+use crate::service::{Issuer, Kafka, Maildev, Nats, Postgres, Psp, Redis, Service};
+use crate::tools::{Installed, Progress, Tools, Wanted};
+
+/// What a shop is made of.
+#[derive(Clone, Debug)]
+pub struct ShopOptions {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// The program `swiftcart-sim`.
+    pub sim_binary: PathBuf,
+    /// The host and what it runs; `None` starts the services only.
+    pub host: Option<HostOptions>,
+    /// Whether it ends with this process.
+    pub lifetime: Lifetime,
+    /// Start a NATS server too.
+    pub nats: bool,
+    /// Servers that run already.
+    pub external: External,
+    /// Where progress is told.
+    pub progress: Progress,
+}
+
+impl ShopOptions {
+    /// A shop in a folder, ending with this process, with the servers that the environment names.
+    #[must_use]
+    pub fn new(data_dir: &Path, sim_binary: &Path) -> Self {
+        Self {
+            data_dir: data_dir.to_owned(),
+            sim_binary: sim_binary.to_owned(),
+            host: None,
+            lifetime: Lifetime::WithParent,
+            nats: true,
+            external: External::from_environment(),
+            progress: Progress::silent(),
+        }
+    }
+
+    /// The same with a host.
+    #[must_use]
+    pub fn with_host(mut self, host: HostOptions) -> Self {
+        self.host = Some(host);
+        self
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            postgres: self.external.database_url.is_none(),
+            redis: self.external.redis_url.is_none(),
+            nats: self.nats && self.external.nats_url.is_none(),
+            kafka: self.external.kafka_bootstrap_servers.is_none(),
+            maildev: self.external.smtp_url.is_none(),
+        }
+    }
+}
+
+/// A running shop. A service is `None` when a server of the environment takes its place.
+#[derive(Debug)]
+pub struct Shop {
+    /// PostgreSQL.
+    pub postgres: Option<Postgres>,
+    /// Redis.
+    pub redis: Option<Redis>,
+    /// NATS.
+    pub nats: Option<Nats>,
+    /// Apache Kafka.
+    pub kafka: Option<Kafka>,
+    /// The mail catcher.
+    pub maildev: Option<Maildev>,
+    /// The payment service provider.
+    pub psp: Psp,
+    /// The token issuer.
+    pub issuer: Issuer,
+    /// The host.
+    pub host: Option<Host>,
+    addresses: Addresses,
+    place: Place,
+    _lock: fs::File,
+}
+
+impl Shop {
+    /// Installs what is missing, starts the services concurrently, makes the databases, then starts the host and waits until it is ready.
+    ///
+    /// # Errors
+    /// When another shop uses the folder or anything does not start, with the end of its log.
+    pub async fn start(options: ShopOptions) -> anyhow::Result<Self> {
+        let (place, lock) = claim(&options).await?;
+        let installed = {
+            let (wanted, progress) = (options.wanted(), options.progress.clone());
+            tokio::task::spawn_blocking(move || Tools::new(progress)?.install(wanted)).await??
+        };
+        options.progress.say("Starting the services");
+        let mut shop = Self::start_services(&options, place, lock, installed).await?;
+        shop.remember(&options)?;
+        if let Some(host) = &options.host {
+            options.progress.say("Starting the host");
+            shop.host = Some(Host::prepare(&shop.place, &mut shop.addresses, host)?);
+            let started = shop.start_host().await;
+            // Also when it failed: a detached host that never got ready must be found by `down`.
+            shop.remember(&options)?;
+            started?;
+        }
+        Ok(shop)
+    }
+
+    async fn start_services(options: &ShopOptions, place: Place, lock: fs::File, installed: Installed) -> anyhow::Result<Self> {
+        let external = &options.external;
+        let database = async {
+            let postgres = match &installed.postgres_bin {
+                Some(bin) => Some(Postgres::start_in(&place, bin).await?),
+                None => None,
+            };
+            let admin_url = match &postgres {
+                Some(postgres) => postgres.admin_url(),
+                None => external.database_url.clone().context("DATABASE_URL is not set")?,
+            };
+            let urls = database::provision(&place, &admin_url, postgres.is_some()).await?;
+            anyhow::Ok((postgres, admin_url, urls))
+        };
+        let redis = optional(installed.redis_server.as_deref(), async |program| Redis::start_in(&place, program).await);
+        let nats = optional(installed.nats_server.as_deref(), async |program| Nats::start_in(&place, program).await);
+        let kafka = optional(installed.kafka.as_ref(), async |program| Kafka::start_in(&place, program).await);
+        let maildev = optional(installed.maildev.as_ref(), async |program| Maildev::start_in(&place, program).await);
+        let simulators = async { tokio::try_join!(Psp::start_in(&place, &options.sim_binary), Issuer::start_in(&place, &options.sim_binary)) };
+        let ((postgres, admin_url, database_urls), redis, nats, kafka, maildev, (psp, issuer)) =
+            tokio::try_join!(database, redis, nats, kafka, maildev, simulators)?;
+
+        let own_or = |own: Option<String>, external: &Option<String>, variable: &str| own.or_else(|| external.clone()).with_context(|| format!("{variable} is not set"));
+        let addresses = Addresses {
+            admin_database_url: admin_url,
+            database_urls,
+            redis_url: own_or(redis.as_ref().map(Redis::url), &external.redis_url, "REDIS_URL")?,
+            kafka_bootstrap_servers: own_or(kafka.as_ref().map(Kafka::bootstrap_servers), &external.kafka_bootstrap_servers, "KAFKA_BOOTSTRAP_SERVERS")?,
+            nats_url: nats.as_ref().map(Nats::url).or_else(|| external.nats_url.clone()),
+            smtp_url: own_or(maildev.as_ref().map(Maildev::smtp_url), &external.smtp_url, "SMTP_URL")?,
+            mail_web_url: maildev.as_ref().map(Maildev::web_url).or_else(|| external.mail_web_url.clone()),
+            psp_base_url: psp.base_url(),
+            psp_secret_key: psp.secret_key().to_owned(),
+            issuer_url: issuer.url(),
+            issuer_audience: Issuer::AUDIENCE.to_owned(),
+            issuer_jwks_url: issuer.jwks_url(),
+            issuer_keys: issuer.keys().to_owned(),
+            edge_url: None,
+            admin_url: None,
+        };
+        Ok(Self { postgres, redis, nats, kafka, maildev, psp, issuer, host: None, addresses, place, _lock: lock })
+    }
+
+    async fn start_host(&mut self) -> anyhow::Result<()> {
+        match &mut self.host {
+            Some(host) => host.start().await,
+            None => bail!("this shop has no host"),
+        }
+    }
+
+    /// Where everything is, passwords included.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The data folder.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        self.place.root()
+    }
+
+    /// A client for the shop's API, the simulators and the inbox.
+    ///
+    /// # Errors
+    /// When the issuer's keys cannot be read.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        Client::new(&self.addresses)
+    }
+
+    /// The host, for tests that kill and restart it.
+    ///
+    /// # Errors
+    /// When the shop was started without one.
+    pub fn host(&mut self) -> anyhow::Result<&mut Host> {
+        self.host.as_mut().context("this shop has no host")
+    }
+
+    /// Everything that was started here, the host first.
+    pub fn services(&mut self) -> Vec<&mut Service> {
+        let mut services: Vec<&mut Service> = Vec::new();
+        services.extend(self.host.as_deref_mut());
+        services.extend([&mut *self.psp, &mut *self.issuer]);
+        services.extend(self.postgres.as_deref_mut());
+        services.extend(self.redis.as_deref_mut());
+        services.extend(self.nats.as_deref_mut());
+        services.extend(self.kafka.as_deref_mut());
+        services.extend(self.maildev.as_deref_mut());
+        services
+    }
+
+    /// Waits until one of the processes ends by itself, and says which and how.
+    pub async fn any_exit(&mut self) -> String {
+        loop {
+            for service in self.services() {
+                if let Some(status) = service.exited() {
+                    return format!("{} ended with {status}; its log is {}", service.name(), service.log().display());
+                }
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Stops the host, then everything else at once.
+    ///
+    /// # Errors
+    /// When something cannot be stopped; the rest is stopped nevertheless.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let mut failed = Vec::new();
+        if let Some(host) = &mut self.host {
+            failed.extend(host.stop().await.err());
+        }
+        let results = futures::future::join_all(self.services().into_iter().map(Service::stop)).await;
+        failed.extend(results.into_iter().filter_map(Result::err));
+        State::forget(self.place.root())?;
+        match failed.pop() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the state file anew, which `down` reads; to be called after services were restarted.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn remember_processes(&mut self) -> anyhow::Result<()> {
+        let processes = self.services().into_iter().filter_map(|service| state::Recorded::of(service)).collect();
+        State::update(self.place.root(), processes, self.addresses.clone())
+    }
+
+    fn remember(&mut self, options: &ShopOptions) -> anyhow::Result<()> {
+        let processes = self.services().into_iter().filter_map(|service| state::Recorded::of(service)).collect();
+        State::write(self.place.root(), options.lifetime, processes, self.addresses.clone())
+    }
+}
+
+/// Takes the data folder for this shop and ends what an earlier one left running in it.
+async fn claim(options: &ShopOptions) -> anyhow::Result<(Place, fs::File)> {
+    let place = Place::open(&options.data_dir, options.lifetime)?;
+    let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).open(place.root().join("lock"))?;
+    if lock.try_lock().is_err() {
+        bail!("the data folder {} is used by a shop that is running; stop it first or take another folder", place.root().display());
+    }
+    let root = place.root().to_owned();
+    tokio::task::spawn_blocking(move || state::end_left_over(&root)).await??;
+    Ok((place, lock))
+}
+
+/// The X25519 key pair that mail addresses in events are sealed with (public, secret), in base64.
+fn seal_keys(place: &Place) -> anyhow::Result<(String, String)> {
+    let secret = place.secret_or("mail-seal", || STANDARD.encode(rand::random::<[u8; 32]>()))?;
+    let bytes: [u8; 32] = STANDARD.decode(&secret)?.try_into().ok().context("the mail seal key is not 32 bytes long")?;
+    Ok((STANDARD.encode(SecretKey::from(bytes).public_key().as_bytes()), secret))
+}
+
+async fn optional<P, T>(program: Option<P>, start: impl AsyncFnOnce(P) -> anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+    match program {
+        Some(program) => start(program).await.map(Some),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,182 @@
+//! The test suites. Invariant: the last line is `N passed, N failed`, and the command fails if anything failed, also when a suite
+//! did not compile or a test program died without a result.
+
+use anyhow::{bail, ensure};
+use clap::ValueEnum;
+
+use crate::packages::{self, Package};
+use crate::process;
+use crate::toolchain::Toolchain;
+use crate::workspace::Workspace;
+use crate::{build, dependencies};
+
+/// The package whose integration tests are the suites.
+const SUITES: &str = "swiftcart-tests";
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// What to run; by default unit, contract and e2e.
+    #[arg(value_enum)]
+    suites: Vec<Suite>,
+    /// For the test programs, for example `-- --nocapture refund`.
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// Every library by itself, components included, natively.
+    Unit,
+    /// Providers and contracts against real services.
+    Contract,
+    /// The whole shop.
+    E2e,
+    /// Faults, kills and audits.
+    Chaos,
+    /// Several hosts.
+    Lattice,
+}
+
+#[derive(Default)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+}
+
+/// `cargo xtask test`.
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<()> {
+    let suites = match arguments.suites.as_slice() {
+        [] => vec![Suite::Unit, Suite::Contract, Suite::E2e],
+        chosen => chosen.to_vec(),
+    };
+    let packages = packages::native(workspace)?;
+    for suite in &suites {
+        ensure!(
+            *suite == Suite::Unit || !programs(&packages, *suite).is_empty(),
+            "there is no suite `{}` in this checkout yet",
+            name(*suite)
+        );
+    }
+    dependencies::build(workspace)?;
+    let mut tally = Tally::default();
+    if suites.iter().any(|suite| *suite != Suite::Unit) {
+        build::components(workspace, true)?;
+        build::native(workspace, &build::PROGRAMS)?;
+        dependencies::services(workspace)?;
+    }
+    for suite in suites {
+        match suite {
+            Suite::Unit => unit(workspace, &arguments.rest, &mut tally)?,
+            _ => whole(workspace, &programs(&packages, suite), &arguments.rest, &mut tally)?,
+        }
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed > 0 {
+        bail!("{} failed", tally.failed);
+    }
+    Ok(())
+}
+
+fn unit(workspace: &Workspace, rest: &[String], tally: &mut Tally) -> anyhow::Result<()> {
+    let mut native = process::cargo(workspace, "test");
+    native.args(["--release", "--workspace", "--lib", "--bins", "--no-fail-fast", "--"]).args(rest);
+    tally.count(&mut native)?;
+
+    let mut examples = process::cargo(workspace, "test");
+    tally.count(examples.args(["--release", "--workspace", "--doc", "--no-fail-fast"]))?;
+
+    let mut components = process::cargo(workspace, "test");
+    // `--tests` is the libraries and their `tests` folders: components have nothing but pure tests.
+    components.current_dir(workspace.components()).args(["--release", "--tests", "--no-fail-fast"]);
+    for package in packages::components(workspace)?.iter().filter(|package| !build::is_guest(package)) {
+        components.args(["--package", &package.name]);
+    }
+    components.arg("--").args(rest);
+    tally.count(&mut components)?;
+    // Found here so that a machine that cannot build components says so in the shortest suite.
+    Toolchain::find(workspace).map(drop)
+}
+
+fn whole(workspace: &Workspace, programs: &[&str], rest: &[String], tally: &mut Tally) -> anyhow::Result<()> {
+    let mut cargo = process::cargo(workspace, "test");
+    cargo.args(["--release", "--workspace", "--no-fail-fast"]);
+    for program in programs {
+        cargo.args(["--test", program]);
+    }
+    cargo.arg("--").args(rest);
+    build::announce(workspace, &mut cargo);
+    tally.count(&mut cargo)
+}
+
+impl Tally {
+    fn count(&mut self, command: &mut std::process::Command) -> anyhow::Result<()> {
+        let before = self.failed;
+        let status = process::run_watched(command, |line| self.add(line))?;
+        if !status.success() && self.failed == before {
+            // It did not compile, or a test program was killed: no test reported it.
+            self.failed += 1;
+            eprintln!("failed without a failed test: {} ({status})", process::line(command));
+        }
+        Ok(())
+    }
+
+    /// Adds a line such as `test result: ok. 12 passed; 0 failed; 1 ignored; ...`.
+    fn add(&mut self, line: &str) {
+        let Some((_, numbers)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) else {
+            return;
+        };
+        for part in numbers.split("; ") {
+            match part.trim().split_once(' ') {
+                Some((count, "passed")) => self.passed += count.parse().unwrap_or(0),
+                Some((count, "failed")) => self.failed += count.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The test programs of a suite. What a crate keeps in its own `tests` folder speaks to real servers and belongs to `contract`.
+fn programs(packages: &[Package], suite: Suite) -> Vec<&str> {
+    let own = packages.iter().filter(|package| package.name == SUITES).flat_map(|package| &package.tests);
+    let mut programs: Vec<&str> = own.filter(|test| **test == name(suite)).map(String::as_str).collect();
+    if suite == Suite::Contract {
+        let others = packages.iter().filter(|package| package.name != SUITES);
+        programs.extend(others.flat_map(|package| &package.tests).map(String::as_str));
+    }
+    programs.sort_unstable();
+    programs.dedup();
+    programs
+}
+
+fn name(suite: Suite) -> String {
+    suite.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_several_programs_add_up() {
+        let mut tally = Tally::default();
+        tally.add("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s");
+        tally.add("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s");
+        tally.add("a line that says 9 passed; 9 failed");
+        assert_eq!((tally.passed, tally.failed), (15, 2));
+    }
+
+    #[test]
+    fn a_program_that_dies_without_a_result_is_a_failure() {
+        let mut tally = Tally::default();
+        tally.count(std::process::Command::new("sh").args(["-c", "exit 3"])).unwrap();
+        assert_eq!((tally.passed, tally.failed), (0, 1));
+    }
+
+    #[test]
+    fn a_failed_test_is_not_counted_twice() {
+        let mut tally = Tally::default();
+        let script = "echo 'test result: FAILED. 1 passed; 1 failed; 0 ignored'; exit 101";
+        tally.count(std::process::Command::new("sh").args(["-c", script])).unwrap();
+        assert_eq!((tally.passed, tally.failed), (1, 1));
+    }
+}
