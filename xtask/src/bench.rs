@@ -11,11 +11,12 @@ use crate::{build, dependencies};
 const PROGRAM: &str = "swiftcart-bench";
 
 #[derive(clap::Args)]
-#[command(disable_help_flag = true)]
 pub(crate) struct Arguments {
-    /// Name of the benchmark, for example `orders`; then its own arguments, for example `--json FILE`.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
-    arguments: Vec<String>,
+    /// Which benchmark, for example `orders`.
+    name: String,
+    /// For the benchmark itself, for example `--json FILE` (`bench orders --help` lists them).
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
 }
 
 /// `cargo xtask bench`.
@@ -27,7 +28,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
     build::native(workspace, &[build::PROGRAMS.as_slice(), &[PROGRAM]].concat())?;
     dependencies::services(workspace)?;
     let mut bench = process::command(workspace.program(PROGRAM));
-    bench.args(&arguments.arguments);
+    bench.arg(&arguments.name).args(&arguments.rest);
     build::announce(workspace, &mut bench);
     process::run(&mut bench)
 }

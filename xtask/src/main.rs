@@ -24,7 +24,7 @@ use clap::{Parser, Subcommand};
 use crate::workspace::Workspace;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Builds, checks, tests and runs SwiftCart", max_term_width = 110)]
+#[command(bin_name = "cargo xtask", about = "Builds, checks, tests and runs SwiftCart", max_term_width = 110)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

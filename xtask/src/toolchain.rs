@@ -45,16 +45,13 @@ impl Toolchain {
         if debian::is_current(&private)? {
             return Ok(private);
         }
-        let added = process::run_quietly(
-            "rustup target add",
-            process::command("rustup").args(["target", "add", TARGET]),
-            DOWNLOAD_LIMIT,
-        );
-        match added {
-            Ok(()) if active.has_target() => return Ok(active),
-            Ok(()) => eprintln!("rustup added {TARGET}, but to another toolchain than the active one"),
-            Err(error) => eprintln!("{error:#}; trying Debian's packages"),
+        eprintln!("asking rustup for {TARGET}");
+        let mut add = process::command("rustup");
+        let added = process::succeeds_within(add.args(["target", "add", TARGET]), DOWNLOAD_LIMIT);
+        if added && active.has_target() {
+            return Ok(active);
         }
+        eprintln!("`rustup target add {TARGET}` does not help here; making a private toolchain from Debian's packages");
         debian::make(workspace, &private).with_context(|| {
             format!("no compiler for {TARGET}: run `rustup target add {TARGET}` where the network allows it")
         })?;

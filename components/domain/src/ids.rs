@@ -18,7 +18,8 @@ pub fn parse_order_id(text: &str) -> Option<Uuid> {
 /// The user of an access token: the subject if it is a UUID, else the UUIDv5 (namespace URL) of `<issuer>#<subject>`.
 #[must_use]
 pub fn user_id(issuer: &str, subject: &str) -> Uuid {
-    parse_order_id(subject).unwrap_or_else(|| Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{issuer}#{subject}").as_bytes()))
+    parse_order_id(subject)
+        .unwrap_or_else(|| Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{issuer}#{subject}").as_bytes()))
 }
 
 /// The id of the one event of a type that an order can have: UUIDv5 of the event type in the order's namespace. Worked out instead of
@@ -46,7 +47,13 @@ mod tests {
 
     #[test]
     fn only_the_hyphenated_form_is_an_order_id() {
-        for bad in ["", "x", "67e5504410b1426f9247bb680e5fe0c8", "{67e55044-10b1-426f-9247-bb680e5fe0c8}", "urn:uuid:67e55044-10b1-426f-9247-bb680e5fe0c8"] {
+        for bad in [
+            "",
+            "x",
+            "67e5504410b1426f9247bb680e5fe0c8",
+            "{67e55044-10b1-426f-9247-bb680e5fe0c8}",
+            "urn:uuid:67e55044-10b1-426f-9247-bb680e5fe0c8",
+        ] {
             assert_eq!(parse_order_id(bad), None, "{bad}");
         }
         assert!(parse_order_id("67E55044-10b1-426f-9247-bb680e5fe0c8").is_some());

@@ -98,5 +98,9 @@ impl OutboxEvent {
 /// The trace id (32 hex digits) within a `traceparent`; empty if that is none.
 #[must_use]
 pub fn trace_id(traceparent: &str) -> &str {
-    traceparent.split('-').nth(1).filter(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).unwrap_or("")
+    traceparent
+        .split('-')
+        .nth(1)
+        .filter(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .unwrap_or("")
 }

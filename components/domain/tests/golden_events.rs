@@ -63,10 +63,16 @@ fn every_event_has_its_golden_form() {
     golden("orders.confirmed.v1.json", &OrderConfirmed::new(AT, order(), order_payment(paid)));
     let code = |code: &str| OrderFailure { code: code.to_owned() };
     golden("orders.failed.v1.json", &OrderFailed::new(AT, order(), None, code("out_of_stock")));
-    golden("orders.failed.v1.declined.json", &OrderFailed::new(AT, order(), Some(order_payment(refused)), code("payment_declined")));
+    golden(
+        "orders.failed.v1.declined.json",
+        &OrderFailed::new(AT, order(), Some(order_payment(refused)), code("payment_declined")),
+    );
     golden("orders.cancelled.v1.json", &OrderCancelled::new(AT, order(), Some(order_payment(paid))));
     golden("payments.succeeded.v1.json", &PaymentSucceeded::new(AT, ORDER, payment(paid, None)));
-    golden("payments.failed.v1.json", &PaymentFailed::new(AT, ORDER, Some(payment(refused, Some("insufficient_funds")))));
+    golden(
+        "payments.failed.v1.json",
+        &PaymentFailed::new(AT, ORDER, Some(payment(refused, Some("insufficient_funds")))),
+    );
     golden("payments.failed.v1.no-payment.json", &PaymentFailed::new(AT, ORDER, None));
     let refund = Refund { refund_id: "re_9".into(), amount: 2648 };
     golden("payments.refunded.v1.json", &PaymentRefunded::new(AT, ORDER, payment(paid, None), refund));
@@ -76,7 +82,8 @@ fn every_event_has_its_golden_form() {
 
 #[test]
 fn order_confirmed_has_the_members_of_the_seed_and_no_other() {
-    let event = serde_json::to_value(OrderConfirmed::new(AT, order(), order_payment(PaymentStatus::Succeeded))).unwrap();
+    let event =
+        serde_json::to_value(OrderConfirmed::new(AT, order(), order_payment(PaymentStatus::Succeeded))).unwrap();
     let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let mut top = names(&event);
     top.sort();
@@ -84,24 +91,48 @@ fn order_confirmed_has_the_members_of_the_seed_and_no_other() {
     let mut inner = names(&event["order"]);
     inner.sort();
     assert_eq!(inner, ["currency", "items", "orderId", "totalAmount", "userId"]);
-    let text = serde_json::to_string(&OrderConfirmed::new(AT, order(), order_payment(PaymentStatus::Succeeded))).unwrap();
-    let places: Vec<_> = ["eventId", "eventType", "occurredAt", "\"order\"", "orderId", "userId", "items", "sku", "qty", "unitPrice",
-        "totalAmount", "currency", "\"payment\"", "provider", "paymentId", "status"].iter().map(|name| text.find(name).unwrap()).collect();
+    let text =
+        serde_json::to_string(&OrderConfirmed::new(AT, order(), order_payment(PaymentStatus::Succeeded))).unwrap();
+    let places: Vec<_> = [
+        "eventId",
+        "eventType",
+        "occurredAt",
+        "\"order\"",
+        "orderId",
+        "userId",
+        "items",
+        "sku",
+        "qty",
+        "unitPrice",
+        "totalAmount",
+        "currency",
+        "\"payment\"",
+        "provider",
+        "paymentId",
+        "status",
+    ]
+    .iter()
+    .map(|name| text.find(name).unwrap())
+    .collect();
     assert!(places.is_sorted(), "the seed's order: {text}");
 }
 
 #[test]
 fn headers_are_cloud_events_in_binary_mode() {
     let event = OrderConfirmed::new(AT, order(), order_payment(PaymentStatus::Succeeded));
-    let outbox = OutboxEvent::new(&event, TRACEPARENT, Some("a=b")).unwrap()
+    let outbox = OutboxEvent::new(&event, TRACEPARENT, Some("a=b"))
+        .unwrap()
         .with_header(DECIDED_BY, DecidedBy::Request.as_str())
         .with_header(seal::HEADER, "c2VhbGVk");
     let headers: Value = serde_json::from_str(&outbox.headers_json()).unwrap();
-    assert_eq!(headers, serde_json::json!({
-        "ce_specversion": "1.0", "ce_id": event.event_id.to_string(), "ce_type": "swiftcart.orders.confirmed.v1",
-        "ce_source": "/swiftcart/order", "ce_time": "2025-09-30T12:34:56.000000Z", "content-type": "application/json",
-        "traceparent": TRACEPARENT, "tracestate": "a=b", "swiftcart-decided-by": "request", "swiftcart-sealed-email": "c2VhbGVk",
-    }));
+    assert_eq!(
+        headers,
+        serde_json::json!({
+            "ce_specversion": "1.0", "ce_id": event.event_id.to_string(), "ce_type": "swiftcart.orders.confirmed.v1",
+            "ce_source": "/swiftcart/order", "ce_time": "2025-09-30T12:34:56.000000Z", "content-type": "application/json",
+            "traceparent": TRACEPARENT, "tracestate": "a=b", "swiftcart-decided-by": "request", "swiftcart-sealed-email": "c2VhbGVk",
+        })
+    );
     assert!(!OutboxEvent::new(&event, "", Some("a=b")).unwrap().headers.contains_key("tracestate"));
 }
 

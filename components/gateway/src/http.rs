@@ -82,7 +82,8 @@ impl Request {
     #[must_use]
     pub fn none_match_hits(&self, etag: &str) -> bool {
         self.all("if-none-match").filter_map(|value| std::str::from_utf8(value).ok()).any(|value| {
-            value.trim() == "*" || value.split(',').map(str::trim).any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
+            value.trim() == "*"
+                || value.split(',').map(str::trim).any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
         })
     }
 }
@@ -154,15 +155,33 @@ mod tests {
     use super::*;
 
     fn with(name: &str, values: &[&str]) -> Request {
-        Request { headers: values.iter().map(|value| (name.to_owned(), value.as_bytes().to_vec())).collect(), ..Request::default() }
+        Request {
+            headers: values.iter().map(|value| (name.to_owned(), value.as_bytes().to_vec())).collect(),
+            ..Request::default()
+        }
     }
 
     #[test]
     fn accept_is_judged_by_the_most_specific_range() {
-        for good in ["*/*", "application/*", "application/json", "text/html, application/json;q=0.1", "APPLICATION/JSON", "*/*;q=0, application/json", ""] {
+        for good in [
+            "*/*",
+            "application/*",
+            "application/json",
+            "text/html, application/json;q=0.1",
+            "APPLICATION/JSON",
+            "*/*;q=0, application/json",
+            "",
+        ] {
             assert!(with("accept", &[good]).accepts("application", "json"), "{good}");
         }
-        for bad in ["text/html", "application/xml", "application/json;q=0, */*", "*/*;q=0", "application/json; q=0.000", "application/problem+json"] {
+        for bad in [
+            "text/html",
+            "application/xml",
+            "application/json;q=0, */*",
+            "*/*;q=0",
+            "application/json; q=0.000",
+            "application/problem+json",
+        ] {
             assert!(!with("accept", &[bad]).accepts("application", "json"), "{bad}");
         }
         assert!(Request::default().accepts("application", "json"));
@@ -171,10 +190,22 @@ mod tests {
 
     #[test]
     fn only_json_in_utf_8_is_json() {
-        for good in ["application/json", "Application/JSON; charset=utf-8", "application/json;charset=\"UTF-8\"", "application/json;"] {
+        for good in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/json;charset=\"UTF-8\"",
+            "application/json;",
+        ] {
             assert!(with("content-type", &[good]).is_json(), "{good}");
         }
-        for bad in ["", "text/json", "application/json; charset=latin1", "application/problem+json", "application/jsonx", "application/json; charset"] {
+        for bad in [
+            "",
+            "text/json",
+            "application/json; charset=latin1",
+            "application/problem+json",
+            "application/jsonx",
+            "application/json; charset",
+        ] {
             assert!(!with("content-type", &[bad]).is_json(), "{bad}");
         }
         assert!(!Request::default().is_json());

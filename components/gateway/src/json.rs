@@ -107,7 +107,8 @@ impl Document {
         if std::str::from_utf8(body).is_err() {
             return refused("", "is not UTF-8");
         }
-        let value: Value = serde_json::from_slice(body).or_else(|error| refused("", format!("is not JSON: {error}")))?;
+        let value: Value =
+            serde_json::from_slice(body).or_else(|error| refused("", format!("is not JSON: {error}")))?;
         check_duplicates(&value, "")?;
         Ok(Self(value))
     }
@@ -134,9 +135,10 @@ fn check_duplicates(value: &Value, pointer: &str) -> Result<(), Refused> {
             }
             check_duplicates(value, &pointer)
         }),
-        Value::Array(items) => {
-            items.iter().enumerate().try_for_each(|(index, value)| check_duplicates(value, &format!("{pointer}/{index}")))
-        }
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, value)| check_duplicates(value, &format!("{pointer}/{index}"))),
         _ => Ok(()),
     }
 }
@@ -156,9 +158,10 @@ impl<'a> Node<'a> {
     pub fn object(&self, known: &[&str]) -> Result<Object<'a>, Refused> {
         let Value::Object(members) = self.value else { return refused(&self.pointer, "must be an object") };
         match members.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-            Some((name, _)) => {
-                refused(&format!("{}/{}", self.pointer, escape(name)), format!("is not known; known are {}", known.join(", ")))
-            }
+            Some((name, _)) => refused(
+                &format!("{}/{}", self.pointer, escape(name)),
+                format!("is not known; known are {}", known.join(", ")),
+            ),
             None => Ok(Object { members, pointer: self.pointer.clone() }),
         }
     }
@@ -181,7 +184,10 @@ impl<'a> Node<'a> {
     ///
     /// # Errors
     /// When it is none, or outside.
-    pub fn integer<T: Into<i128> + TryFrom<i128> + Copy + fmt::Display>(&self, range: RangeInclusive<T>) -> Result<T, Refused> {
+    pub fn integer<T: Into<i128> + TryFrom<i128> + Copy + fmt::Display>(
+        &self,
+        range: RangeInclusive<T>,
+    ) -> Result<T, Refused> {
         let (least, most) = (*range.start(), *range.end());
         match self.value {
             Value::Integer(number) if (least.into()..=most.into()).contains(number) => T::try_from(*number).ok(),
@@ -254,7 +260,9 @@ mod tests {
         assert_eq!(why("{\"n\":1,\"n\":1}"), "/n: occurs more than once");
         assert_eq!(why("{\"a\":{\"b\":[{\"c\":1,\"c\":2}]}}"), "/a/b/0/c: occurs more than once");
         assert_eq!(why("{\"n\":1,\"m/~\":2}"), "/m~1~0: is not known; known are n");
-        for number in ["1.0", "1e0", "\"1\"", "0", "11", "-1", "-0", "true", "null", "[]", "{}", "18446744073709551616", "1e400"] {
+        for number in
+            ["1.0", "1e0", "\"1\"", "0", "11", "-1", "-0", "true", "null", "[]", "{}", "18446744073709551616", "1e400"]
+        {
             let reason = why(&format!("{{\"n\":{number}}}"));
             assert!(reason == "/n: must be an integer from 1 to 10" || number == "1e400", "{number}: {reason}");
         }

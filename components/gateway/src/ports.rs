@@ -19,7 +19,13 @@ pub trait Orders {
     ///
     /// # Errors
     /// See [`QueryError`].
-    fn list(&self, caller: &Caller, cursor: Option<&str>, state: Option<State>, limit: u32) -> Result<Page<Order>, QueryError>;
+    fn list(
+        &self,
+        caller: &Caller,
+        cursor: Option<&str>,
+        state: Option<State>,
+        limit: u32,
+    ) -> Result<Page<Order>, QueryError>;
 }
 
 /// `swiftcart:inventory/catalog`.

@@ -5,7 +5,9 @@
 //!
 //! * Nothing is sold that is not there: a reservation takes all its lines out of the counters in one script, or none.
 //! * The counter is never too high for longer than a step takes. A step that adds stock writes PostgreSQL first; one that takes stock away holds it
-//!   in Redis first. A crash in between leaves the counter too low at worst, and the hold lapses after 15 minutes.
+//!   in Redis first. A crash in between leaves the counter too low at worst, and the hold lapses after 15 minutes. One exception: a confirmed order whose
+//!   reservation has lapsed or was lost is taken from the shelf at once, and the counter hears of it one step later, at the latest when the event is
+//!   redelivered. What is promised meanwhile and cannot be kept is the saga's case (`inventory.rejected.v1`).
 //! * Whenever a counter's value would be in doubt it is forgotten, not guessed. A missing counter is worked out from PostgreSQL and the open
 //!   reservations ([`refill`]), under a ticket that is lost as soon as anything happens that would make the result wrong.
 //! * Every step is idempotent: reservations by order id, events by the inbox and by "one movement per order and sku", adjustments by key.
@@ -26,7 +28,9 @@ pub mod service;
 pub mod store;
 pub mod sweep;
 
-#[cfg(test)]
-mod fake;
 #[cfg(target_arch = "wasm32")]
 mod guest;
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,9 @@ use wasmcloud_component::wasi::random::random::get_random_bytes;
 
 use crate::error::{CreateError, QueryError, SealerError, StockError};
 use crate::model::{self, Caller, Creation, Decision, Line, Order, Payment, Request, Trace};
-use crate::ports::{Clock, Level, Log, Outcome, Payments, Quote, QuoteError, Random, ReserveError, Sealer, Stock, Tracer};
+use crate::ports::{
+    Clock, Level, Log, Outcome, Payments, Quote, QuoteError, Random, ReserveError, Sealer, Stock, Tracer,
+};
 use crate::service::Orders;
 use crate::store::PgStore;
 
@@ -49,7 +51,8 @@ const LOG_CONTEXT: &str = "order";
 
 impl Stock for Host {
     fn quote(&self, lines: &[(String, u32)], currency: &str) -> Result<Quote, QuoteError> {
-        let lines: Vec<_> = lines.iter().map(|(sku, quantity)| inventory::Line { sku: sku.clone(), quantity: *quantity }).collect();
+        let lines: Vec<_> =
+            lines.iter().map(|(sku, quantity)| inventory::Line { sku: sku.clone(), quantity: *quantity }).collect();
         let quote = stock::quote(&lines, currency).map_err(|error| match error {
             stock::QuoteError::UnknownSku(skus) => QuoteError::UnknownSku(skus),
             stock::QuoteError::CurrencyMismatch(skus) => QuoteError::CurrencyMismatch(skus),
@@ -57,12 +60,18 @@ impl Stock for Host {
             stock::QuoteError::Failed(error) => QuoteError::Failed(error.into()),
         })?;
         let bad = |_| QuoteError::Failed(StockError::Internal("the quote's currency is none".to_owned()));
-        let line = |line: inventory::PricedLine| Line { sku: line.sku, quantity: line.quantity, unit_price: line.unit_price };
-        Ok(Quote { lines: quote.lines.into_iter().map(line).collect(), total: quote.total, currency: quote.currency.parse().map_err(bad)? })
+        let line =
+            |line: inventory::PricedLine| Line { sku: line.sku, quantity: line.quantity, unit_price: line.unit_price };
+        Ok(Quote {
+            lines: quote.lines.into_iter().map(line).collect(),
+            total: quote.total,
+            currency: quote.currency.parse().map_err(bad)?,
+        })
     }
 
     fn reserve(&self, order_id: Uuid, lines: &[Line]) -> Result<(), ReserveError> {
-        let lines: Vec<_> = lines.iter().map(|line| inventory::Line { sku: line.sku.clone(), quantity: line.quantity }).collect();
+        let lines: Vec<_> =
+            lines.iter().map(|line| inventory::Line { sku: line.sku.clone(), quantity: line.quantity }).collect();
         stock::reserve(&order_id.to_string(), &lines).map_err(|error| match error {
             stock::ReserveError::OutOfStock(short) => ReserveError::OutOfStock(
                 short
@@ -190,7 +199,11 @@ fn caller(caller: wit::Caller) -> Option<Caller> {
 const BAD_CALLER: &str = "the caller's user id is no UUID";
 
 impl wit::Guest for Component {
-    fn create(who: wit::Caller, key: Option<String>, request: wit::CreateRequest) -> Result<wit::Creation, wit::CreateError> {
+    fn create(
+        who: wit::Caller,
+        key: Option<String>,
+        request: wit::CreateRequest,
+    ) -> Result<wit::Creation, wit::CreateError> {
         let request = Request {
             lines: request.lines.into_iter().map(|line| (line.sku, line.quantity)).collect(),
             currency: request.currency,
@@ -217,7 +230,8 @@ impl wit::Guest for Component {
         limit: u32,
     ) -> Result<wit::OrderPage, wit::QueryError> {
         let Some(caller) = caller(who) else { return Err(wit::QueryError::Internal(BAD_CALLER.to_owned())) };
-        let page = with_orders(|orders| orders.list_orders(&caller, cursor.as_deref(), state.map(Into::into), limit)).map_err(query_failed)?;
+        let page = with_orders(|orders| orders.list_orders(&caller, cursor.as_deref(), state.map(Into::into), limit))
+            .map_err(query_failed)?;
         Ok(wit::OrderPage { items: page.items.into_iter().map(Into::into).collect(), next_cursor: page.next_cursor })
     }
 }
@@ -315,7 +329,11 @@ impl From<Decision> for wit::Decision {
                 Self::Declined((order.into(), wit::Decline { code: decline.code, message: decline.message }))
             }
             Decision::OutOfStock { order, shortages } => {
-                let short = |line: model::Shortage| wit::Shortage { sku: line.sku, requested: line.requested, available: line.available };
+                let short = |line: model::Shortage| wit::Shortage {
+                    sku: line.sku,
+                    requested: line.requested,
+                    available: line.available,
+                };
                 Self::OutOfStock((order.into(), shortages.into_iter().map(short).collect()))
             }
             Decision::Failed { order } => Self::Failed(order.into()),

@@ -376,7 +376,13 @@ pub enum SettleError {
 ///
 /// # Errors
 /// When the order is not PENDING.
-pub fn settle(held: &Held, verdict: &Verdict, by: DecidedBy, trace: &Trace, now: i64) -> Result<Settlement, SettleError> {
+pub fn settle(
+    held: &Held,
+    verdict: &Verdict,
+    by: DecidedBy,
+    trace: &Trace,
+    now: i64,
+) -> Result<Settlement, SettleError> {
     if held.order.state != State::Pending {
         return Err(SettleError::NotPending(held.order.state));
     }
@@ -386,7 +392,9 @@ pub fn settle(held: &Held, verdict: &Verdict, by: DecidedBy, trace: &Trace, now:
     let decision = match verdict {
         Verdict::Confirmed(_) => Some(Decision::Confirmed { order: order.clone() }),
         Verdict::Declined(decline, _) => Some(Decision::Declined { order: order.clone(), decline: decline.clone() }),
-        Verdict::OutOfStock(shortages) => Some(Decision::OutOfStock { order: order.clone(), shortages: shortages.clone() }),
+        Verdict::OutOfStock(shortages) => {
+            Some(Decision::OutOfStock { order: order.clone(), shortages: shortages.clone() })
+        }
         // The request that meets this tells 503 and frees its key; once nobody waits the key keeps the failure.
         Verdict::PaymentUnavailable if by == DecidedBy::Request => None,
         Verdict::PaymentUnavailable => Some(Decision::Failed { order: order.clone() }),
@@ -400,24 +408,48 @@ pub fn settle(held: &Held, verdict: &Verdict, by: DecidedBy, trace: &Trace, now:
             told: by == DecidedBy::Request,
         },
     };
-    let event = event_of(held, &order, verdict, by, trace, now).map_err(|error| SettleError::Json(error.to_string()))?;
+    let event =
+        event_of(held, &order, verdict, by, trace, now).map_err(|error| SettleError::Json(error.to_string()))?;
     let payment = verdict.payment().map(|(payment, _)| payment.clone());
     Ok(Settlement { order, epoch: held.epoch, by, payment, key: held.key.clone(), key_change, event, decision })
 }
 
-fn event_of(held: &Held, order: &Order, verdict: &Verdict, by: DecidedBy, trace: &Trace, now: i64) -> Result<OutboxEvent, serde_json::Error> {
-    let items = order.lines.iter().map(|line| event::Item { sku: line.sku.clone(), qty: line.quantity, unit_price: line.unit_price }).collect();
-    let body = event::Order { order_id: order.id, user_id: order.user_id, items, total_amount: order.total_amount, currency: order.currency };
+fn event_of(
+    held: &Held,
+    order: &Order,
+    verdict: &Verdict,
+    by: DecidedBy,
+    trace: &Trace,
+    now: i64,
+) -> Result<OutboxEvent, serde_json::Error> {
+    let items = order
+        .lines
+        .iter()
+        .map(|line| event::Item { sku: line.sku.clone(), qty: line.quantity, unit_price: line.unit_price })
+        .collect();
+    let body = event::Order {
+        order_id: order.id,
+        user_id: order.user_id,
+        items,
+        total_amount: order.total_amount,
+        currency: order.currency,
+    };
     let payment = verdict.payment().map(|(payment, status)| OrderPayment {
         provider: payment.provider.clone(),
         payment_id: payment.payment_id.clone(),
         status,
     });
     let event = match (&order.failure, payment) {
-        (None, Some(payment)) => OutboxEvent::new(&OrderConfirmed::new(now, body, payment), &trace.parent, trace.state.as_deref()),
+        (None, Some(payment)) => {
+            OutboxEvent::new(&OrderConfirmed::new(now, body, payment), &trace.parent, trace.state.as_deref())
+        }
         (failure, payment) => {
             let code = failure.as_ref().map(|failure| failure.code.clone()).unwrap_or_default();
-            OutboxEvent::new(&OrderFailed::new(now, body, payment, OrderFailure { code }), &trace.parent, trace.state.as_deref())
+            OutboxEvent::new(
+                &OrderFailed::new(now, body, payment, OrderFailure { code }),
+                &trace.parent,
+                trace.state.as_deref(),
+            )
         }
     }?
     .with_header(outbox::DECIDED_BY, by.as_str());
@@ -441,7 +473,11 @@ mod tests {
     use super::*;
 
     fn request() -> Request {
-        Request { lines: vec![("A".into(), 1), ("B".into(), 2)], currency: "USD".into(), payment_method: "pm_card_visa".into() }
+        Request {
+            lines: vec![("A".into(), 1), ("B".into(), 2)],
+            currency: "USD".into(),
+            payment_method: "pm_card_visa".into(),
+        }
     }
 
     #[test]

@@ -114,7 +114,13 @@ pub trait Store {
     ///
     /// # Errors
     /// As the database says.
-    fn list(&self, user_id: Uuid, after: Option<Position>, state: Option<State>, limit: u32) -> Result<Vec<Order>, StoreError>;
+    fn list(
+        &self,
+        user_id: Uuid,
+        after: Option<Position>,
+        state: Option<State>,
+        limit: u32,
+    ) -> Result<Vec<Order>, StoreError>;
 
     /// Takes the PENDING order that has been left alone for longest.
     ///

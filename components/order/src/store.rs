@@ -3,13 +3,15 @@
 //!
 //! Leases and ages are reckoned with the database's clock, the only one that all hosts share.
 
-use swiftcart_capabilities::postgres::{self, Database, Error, Row, RowError, RowExt, RowSet, Statement, Value, statement};
+use swiftcart_capabilities::postgres::{
+    self, Database, Error, Row, RowError, RowExt, RowSet, Statement, Value, statement,
+};
 use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::model::{
-    CREATE_ROUTE, Decision, Failure, Held, KEY_RETENTION_SECONDS, KeyChange, LEASE_SECONDS, Line, OUTBOX_RETENTION_SECONDS, Order, Refund,
-    RefundState, SWEEP_GRACE_SECONDS, Settlement, State, Trace,
+    CREATE_ROUTE, Decision, Failure, Held, KEY_RETENTION_SECONDS, KeyChange, LEASE_SECONDS, Line,
+    OUTBOX_RETENTION_SECONDS, Order, Refund, RefundState, SWEEP_GRACE_SECONDS, Settlement, State, Trace,
 };
 use crate::ports::{Due, KeyRecord, Placed, Placement, Position, Store};
 
@@ -116,7 +118,8 @@ SELECT id FROM decided";
 pub const READ: &str = concat!("SELECT ", order_columns!(), " FROM orders o ", join_lines!(), " WHERE o.id = $1");
 
 /// Another user's order is no order.
-pub const GET: &str = concat!("SELECT ", order_columns!(), " FROM orders o ", join_lines!(), " WHERE o.id = $1 AND o.user_id = $2");
+pub const GET: &str =
+    concat!("SELECT ", order_columns!(), " FROM orders o ", join_lines!(), " WHERE o.id = $1 AND o.user_id = $2");
 
 /// Keyset pages over the index `orders_by_user`.
 pub const LIST: &str = concat!(
@@ -245,7 +248,13 @@ impl<D: Database> Store for PgStore<D> {
     }
 
     fn find_key(&self, user_id: Uuid, key: &str, fingerprint: &[u8]) -> Result<Option<KeyRecord>, StoreError> {
-        let params = vec![id(user_id), CREATE_ROUTE.into(), key.into(), fingerprint.to_vec().into(), seconds(KEY_RETENTION_SECONDS)];
+        let params = vec![
+            id(user_id),
+            CREATE_ROUTE.into(),
+            key.into(),
+            fingerprint.to_vec().into(),
+            seconds(KEY_RETENTION_SECONDS),
+        ];
         let set = self.run(statement(FIND_KEY, params))?;
         set.first().map(|row| key_record(&row)).transpose()
     }
@@ -303,16 +312,30 @@ impl<D: Database> Store for PgStore<D> {
         set.first().map(|row| order(&row)).transpose()
     }
 
-    fn list(&self, user_id: Uuid, after: Option<Position>, state: Option<State>, limit: u32) -> Result<Vec<Order>, StoreError> {
+    fn list(
+        &self,
+        user_id: Uuid,
+        after: Option<Position>,
+        state: Option<State>,
+        limit: u32,
+    ) -> Result<Vec<Order>, StoreError> {
         // Later than any order: 9999-12-31T23:59:59.999999Z.
         let after = after.unwrap_or(Position { created_at: 253_402_300_799_999_999, id: Uuid::max() });
-        let params = vec![id(user_id), postgres::timestamp(after.created_at), id(after.id), text(state.map(State::as_str)), limit.into()];
+        let params = vec![
+            id(user_id),
+            postgres::timestamp(after.created_at),
+            id(after.id),
+            text(state.map(State::as_str)),
+            limit.into(),
+        ];
         self.run(statement(LIST, params))?.iter().map(|row| order(&row)).collect()
     }
 
     fn claim_due(&self) -> Result<Option<Due>, StoreError> {
         let set = self.run(statement(CLAIM_DUE, vec![seconds(SWEEP_GRACE_SECONDS), seconds(LEASE_SECONDS)]))?;
-        set.first().map(|row| Ok(Due { held: held(&row)?, attempt: row.get("settle_attempts").map_err(row_error)? })).transpose()
+        set.first()
+            .map(|row| Ok(Due { held: held(&row)?, attempt: row.get("settle_attempts").map_err(row_error)? }))
+            .transpose()
     }
 
     fn postpone(&self, order_id: Uuid, epoch: i64, wait_seconds: u32) -> Result<(), StoreError> {
@@ -335,7 +358,8 @@ fn lines(row: &Row<'_>) -> Result<Vec<Line>, StoreError> {
     let skus: Option<Vec<String>> = row.get("skus").map_err(row_error)?;
     let quantities: Option<Vec<i64>> = row.get("quantities").map_err(row_error)?;
     let prices: Option<Vec<i64>> = row.get("unit_prices").map_err(row_error)?;
-    let (skus, quantities, prices) = (skus.unwrap_or_default(), quantities.unwrap_or_default(), prices.unwrap_or_default());
+    let (skus, quantities, prices) =
+        (skus.unwrap_or_default(), quantities.unwrap_or_default(), prices.unwrap_or_default());
     skus.into_iter()
         .zip(quantities)
         .zip(prices)
@@ -358,7 +382,9 @@ fn order(row: &Row<'_>) -> Result<Order, StoreError> {
     let refund_amount: Option<u64> = row.get("refund_amount").map_err(row_error)?;
     let refund = refund_state
         .zip(refund_amount)
-        .map(|(state, amount)| RefundState::parse(&state).map(|state| Refund { state, amount }).ok_or_else(|| column("refund_state")))
+        .map(|(state, amount)| {
+            RefundState::parse(&state).map(|state| Refund { state, amount }).ok_or_else(|| column("refund_state"))
+        })
         .transpose()?;
     Ok(Order {
         id: uuid_of(row, "id")?,
@@ -380,7 +406,10 @@ fn held(row: &Row<'_>) -> Result<Held, StoreError> {
         payment_method: row.get("payment_method").map_err(row_error)?,
         key: row.get("idempotency_key").map_err(row_error)?,
         sealed_email: row.get("sealed_email").map_err(row_error)?,
-        trace: Trace { parent: row.get("traceparent").map_err(row_error)?, state: row.get("tracestate").map_err(row_error)? },
+        trace: Trace {
+            parent: row.get("traceparent").map_err(row_error)?,
+            state: row.get("tracestate").map_err(row_error)?,
+        },
         epoch: row.get("lease_epoch").map_err(row_error)?,
     })
 }
@@ -389,7 +418,9 @@ fn key_record(row: &Row<'_>) -> Result<KeyRecord, StoreError> {
     let decision: Option<String> = row.get("decision").map_err(row_error)?;
     let trace_id: Option<String> = row.get("trace_id").map_err(row_error)?;
     let decision: Option<Decision> = decision
-        .map(|text| serde_json::from_str(&text).map_err(|error| StoreError::Internal(format!("stored answer: {error}"))))
+        .map(|text| {
+            serde_json::from_str(&text).map_err(|error| StoreError::Internal(format!("stored answer: {error}")))
+        })
         .transpose()?;
     Ok(KeyRecord {
         fingerprint: row.get("fingerprint").map_err(row_error)?,

@@ -172,8 +172,8 @@ mod tests {
 
     #[test]
     fn a_relative_file_is_below_the_root() {
-        let resolve = |text: &str| text.parse::<ImageReference>().unwrap().resolve(Path::new("/root"));
-        assert_eq!(resolve("file://a.wasm"), Some("/root/a.wasm".into()));
+        let resolve = |text: &str| text.parse::<ImageReference>().unwrap().resolve(Path::new("/artifacts"));
+        assert_eq!(resolve("file://a.wasm"), Some("/artifacts/a.wasm".into()));
         assert_eq!(resolve("file:///a.wasm"), Some("/a.wasm".into()));
         assert_eq!(resolve("wasmcloud+builtin://redis"), None);
     }

@@ -14,6 +14,7 @@ pub(crate) struct Shape {
 }
 
 /// Where reading a head stops altogether: room for one that is too long to be accepted, yet can be answered properly.
+/// hyper compares it with a buffer that grows by doubling, so up to twice as much may be read.
 pub(crate) fn hard_header_limit_bytes(header_limit_bytes: usize, uri_limit_bytes: usize) -> usize {
     2 * (header_limit_bytes + uri_limit_bytes) + 1024
 }

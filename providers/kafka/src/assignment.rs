@@ -1,5 +1,5 @@
-//! One assigned partition, from the moment it is ours until its last offset is committed. Pure. Invariant: fetching is paused while the partition is held or
-//! its window is full, and only then.
+//! One assigned partition, from the moment it is ours until its last offset is committed. Pure. Invariant: fetching is
+//! paused while the partition is held or its window is full, and only then.
 
 use std::sync::Arc;
 
@@ -60,7 +60,8 @@ impl Assignment {
 
     /// Whether fetching must change. Resumes only at half of the limits, so that it does not flutter.
     pub(crate) fn flow(&mut self, held: bool, limit: usize) -> Flow {
-        let (messages, bytes) = if self.paused { (limit / 2, MAX_IN_FLIGHT_BYTES / 2) } else { (limit - 1, MAX_IN_FLIGHT_BYTES) };
+        let (messages, bytes) =
+            if self.paused { (limit / 2, MAX_IN_FLIGHT_BYTES / 2) } else { (limit - 1, MAX_IN_FLIGHT_BYTES) };
         let pause = held || self.watermark.in_flight() > messages || self.bytes > bytes;
         if pause == self.paused {
             return Flow::Keep;

@@ -1,4 +1,5 @@
-//! When to try again. Pure: randomness comes in as a number, so that every delay can be tested. Invariant: no delay is above the maximum.
+//! When to try again. Pure: randomness comes in as a number, so that every delay can be tested. Invariant: no delay is
+//! above the maximum.
 
 use std::time::Duration;
 
@@ -14,13 +15,15 @@ impl Backoff {
         Self { initial, max }
     }
 
-    /// Wait before the try after failure number `failures` (1 is the first), with full jitter: anything from nothing to the bound, so that messages that
-    /// failed together do not come back together. `random` is in [0, 1). Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    /// Wait before the try after failure number `failures` (1 is the first), with full jitter: anything from nothing to
+    /// the bound, so that messages that failed together do not come back together. `random` is in [0, 1). Source:
+    /// "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     pub(crate) fn retry(&self, failures: u32, random: f64) -> Duration {
         self.bound(failures).mul_f64(random.clamp(0.0, 1.0))
     }
 
-    /// Wait before a dependency that is down is asked again: at least half of the bound, because a probe that follows at once would be a busy loop.
+    /// Wait before a dependency that is down is asked again: at least half of the bound, because a probe that follows
+    /// at once would be a busy loop.
     pub(crate) fn probe(&self, failures: u32, random: f64) -> Duration {
         self.bound(failures).mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
     }

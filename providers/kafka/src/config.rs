@@ -1,5 +1,5 @@
-//! Configuration of producers and consumers. Invariant: a value of these types has been validated, if it came from [`ConsumerConfig::from_pairs`] or
-//! [`ProducerConfig::from_pairs`].
+//! Configuration of producers and consumers. Invariant: a value of these types has been validated, if it came from
+//! [`ConsumerConfig::from_pairs`] or [`ProducerConfig::from_pairs`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use serde_with::{DisplayFromStr, StringWithSeparator, serde_as};
 use crate::connection::{Connection, present, read_pairs, take_keys};
 use crate::error::ConfigError;
 
-/// The largest record that is sent, with its headers. Brokers take 1 MiB by default; staying below it means that a record that is too large is refused
-/// here, at once and alone, and never by a broker with a whole batch.
+/// The largest record that is sent, with its headers. Brokers take 1 MiB by default; staying below it means that a
+/// record that is too large is refused here, at once and alone, and never by a broker with a whole batch.
 pub(crate) const MAX_RECORD_BYTES: usize = 1_000_000;
 
 /// How a producer behaves.
@@ -27,7 +27,8 @@ pub struct ProducerConfig {
     /// How long one record may take from being queued to being acknowledged, with all retries, in milliseconds.
     #[serde_as(as = "DisplayFromStr")]
     pub delivery_timeout_ms: u64,
-    /// How long to wait for more records before a request goes out, in milliseconds. 0: at once; under load batches form by themselves.
+    /// How long to wait for more records before a request goes out, in milliseconds. 0: at once; under load batches
+    /// form by themselves.
     #[serde_as(as = "DisplayFromStr")]
     pub linger_ms: u64,
     /// How many records may be queued or in flight at once; sending waits when there is no room.
@@ -37,7 +38,12 @@ pub struct ProducerConfig {
 
 impl Default for ProducerConfig {
     fn default() -> Self {
-        Self { connection: Connection::default(), delivery_timeout_ms: 30_000, linger_ms: 0, queue_max_messages: 10_000 }
+        Self {
+            connection: Connection::default(),
+            delivery_timeout_ms: 30_000,
+            linger_ms: 0,
+            queue_max_messages: 10_000,
+        }
     }
 }
 
@@ -57,7 +63,8 @@ impl ProducerConfig {
         Self { connection, ..read_pairs(pairs)? }.validate()
     }
 
-    /// Takes the keys of a producer and its connection out of `pairs`, for a configuration that has a producer among other things.
+    /// Takes the keys of a producer and its connection out of `pairs`, for a configuration that has a producer among
+    /// other things.
     pub fn take_from(pairs: &mut BTreeMap<String, String>) -> Result<Self, ConfigError> {
         let connection = Connection::take_from(pairs)?;
         Self { connection, ..read_pairs(take_keys(pairs, &Self::KEYS))? }.validate()
@@ -76,7 +83,8 @@ impl ProducerConfig {
     pub(crate) fn client_config(&self) -> ClientConfig {
         let mut config = self.connection.client_config();
         config
-            // Implies acks=all, retries without end (bounded by the delivery timeout) and at most five requests in flight, kept in order.
+            // Implies acks=all, retries without end (bounded by the delivery timeout) and at most five requests in
+            // flight, kept in order.
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("linger.ms", self.linger_ms.to_string())
@@ -102,10 +110,12 @@ pub struct ConsumerConfig {
     pub connection: Connection,
     /// The consumer group. Required.
     pub group_id: String,
-    /// The topics to consume, separated by commas. Required. They and their dead letter topics are created if they are missing.
+    /// The topics to consume, separated by commas. Required. They and their dead letter topics are created if they are
+    /// missing.
     #[serde_as(as = "StringWithSeparator::<CommaSeparator, String>")]
     pub topics: Vec<String>,
-    /// A fixed name of this member in its group, so that a restart within the session time-out moves no partition. Must be unique in the group.
+    /// A fixed name of this member in its group, so that a restart within the session time-out moves no partition. Must
+    /// be unique in the group.
     #[serde(deserialize_with = "present")]
     pub group_instance_id: Option<String>,
     /// How many messages may be handled at once, over all partitions.
@@ -123,7 +133,8 @@ pub struct ConsumerConfig {
     /// How long one call of the handler may take, in milliseconds; after that it counts as failed and is tried again.
     #[serde_as(as = "DisplayFromStr")]
     pub handle_timeout_ms: u64,
-    /// How many messages of one partition may be received and not yet committable; fetching pauses above it and resumes at half of it.
+    /// How many messages of one partition may be received and not yet committable; fetching pauses above it and resumes
+    /// at half of it.
     #[serde_as(as = "DisplayFromStr")]
     pub max_in_flight_per_partition: usize,
     /// How often offsets are committed, in milliseconds.
@@ -132,7 +143,8 @@ pub struct ConsumerConfig {
     /// After how much silence the group gives this member's partitions to others, in milliseconds.
     #[serde_as(as = "DisplayFromStr")]
     pub session_timeout_ms: u64,
-    /// How long a broker may hold a fetch that has nothing to return, in milliseconds. It answers at once when a message arrives.
+    /// How long a broker may hold a fetch that has nothing to return, in milliseconds. It answers at once when a
+    /// message arrives.
     #[serde_as(as = "DisplayFromStr")]
     pub fetch_wait_max_ms: u64,
     /// How long a revocation of partitions waits for handlers that run, in milliseconds.
@@ -266,7 +278,12 @@ mod tests {
 
     #[test]
     fn pairs_are_read_with_defaults() {
-        let config = ConsumerConfig::from_pairs(pairs(&[("concurrency", "3"), ("group_instance_id", "one"), ("sasl_password", "hidden")])).unwrap();
+        let config = ConsumerConfig::from_pairs(pairs(&[
+            ("concurrency", "3"),
+            ("group_instance_id", "one"),
+            ("sasl_password", "hidden"),
+        ]))
+        .unwrap();
         assert_eq!(config.topics, ["a.v1", "b.v1"]);
         assert_eq!((config.concurrency, config.max_attempts, config.partitions), (3, 8, 6));
         assert_eq!(config.group_instance_id.as_deref(), Some("one"));

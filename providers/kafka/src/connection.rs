@@ -1,13 +1,13 @@
-//! How to reach a cluster, and how configuration is read from pairs of strings. Invariant: an unknown or malformed key is an error that names it, and
-//! no secret is ever part of an error or of `Debug`.
+//! How to reach a cluster, and how configuration is read from pairs of strings. Invariant: an unknown or malformed key
+//! is an error that names it, and no secret is ever part of an error or of `Debug`.
 
 use std::collections::BTreeMap;
 
 use rdkafka::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 use serde::de::value::MapDeserializer;
 use serde::de::{DeserializeOwned, Deserializer};
-use serde::Deserialize;
 
 use crate::error::ConfigError;
 
@@ -36,7 +36,14 @@ pub struct Connection {
 
 impl Connection {
     /// The keys that belong to a connection, in every configuration that has one.
-    pub const KEYS: [&str; 6] = ["bootstrap_servers", "security_protocol", "sasl_mechanism", "sasl_username", "sasl_password", "ssl_ca_location"];
+    pub const KEYS: [&str; 6] = [
+        "bootstrap_servers",
+        "security_protocol",
+        "sasl_mechanism",
+        "sasl_username",
+        "sasl_password",
+        "ssl_ca_location",
+    ];
 
     /// A connection without authentication.
     pub fn plain(bootstrap_servers: impl Into<String>) -> Self {
@@ -94,8 +101,8 @@ impl Connection {
     }
 }
 
-/// Moves the pairs with one of `keys` out of `pairs`. Configurations that are made of parts are read part by part, because serde cannot combine
-/// `flatten` with `deny_unknown_fields`.
+/// Moves the pairs with one of `keys` out of `pairs`. Configurations that are made of parts are read part by part,
+/// because serde cannot combine `flatten` with `deny_unknown_fields`.
 pub fn take_keys(pairs: &mut BTreeMap<String, String>, keys: &[&str]) -> BTreeMap<String, String> {
     keys.iter().filter_map(|key| pairs.remove_entry(*key)).collect()
 }

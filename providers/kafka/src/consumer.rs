@@ -1,8 +1,8 @@
-//! A consumer from start to end: topics, group, work, leave. Invariant: an unreachable cluster or a broken client never ends it; only a shutdown or a
-//! configuration that is refused does.
+//! A consumer from start to end: topics, group, work, leave. Invariant: an unreachable cluster or a broken client never
+//! ends it; only a shutdown or a configuration that is refused does.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,10 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Waits between attempts to reach the cluster, or to start again after a fatal error.
 const START_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
+/// A consumer that worked for so long before an error starts its waits from the beginning. Shorter ones may be two
+/// members with one instance id that throw each other out.
+const GOOD_TIME: Duration = Duration::from_secs(60);
+
 /// A look at a running consumer, for health checks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Status {
@@ -44,7 +48,11 @@ impl Consumer {
     ///
     /// # Errors
     /// [`Error::Invalid`] if the configuration or a topic is refused for good. Everything else is waited out.
-    pub async fn run(config: ConsumerConfig, handler: Arc<dyn Handler>, shutdown: CancellationToken) -> Result<(), Error> {
+    pub async fn run(
+        config: ConsumerConfig,
+        handler: Arc<dyn Handler>,
+        shutdown: CancellationToken,
+    ) -> Result<(), Error> {
         let (status, _) = watch::channel(Status::default());
         Self::run_observed(config, handler, shutdown, status).await
     }
@@ -63,6 +71,7 @@ impl Consumer {
         let backoff = Backoff::new(START_BACKOFF.0, START_BACKOFF.1);
         let mut failures = 0;
         while !shutdown.is_cancelled() {
+            let begun = Instant::now();
             let workshop = Workshop {
                 group: config.group_id.as_str().into(),
                 handler: Arc::clone(&handler),
@@ -71,7 +80,7 @@ impl Consumer {
             };
             let ended = tokio::select! {
                 ready = prepare_topics(&config) => match ready {
-                    Ok(()) => session(&config, workshop, &shutdown, &status, &mut failures).await,
+                    Ok(()) => session(&config, workshop, &shutdown, &status).await,
                     Err(error) => Err(error),
                 },
                 () = shutdown.cancelled() => return Ok(()),
@@ -80,7 +89,7 @@ impl Consumer {
                 Ok(()) => return Ok(()),
                 Err(error @ Error::Invalid(_)) => return Err(error),
                 Err(error) => {
-                    failures += 1;
+                    failures = if begun.elapsed() > GOOD_TIME { 1 } else { failures + 1 };
                     let wait = backoff.probe(failures, rand::random());
                     tracing::warn!(group = config.group_id, failures, ?wait, %error, "the consumer starts again");
                     tokio::select! {
@@ -109,10 +118,8 @@ async fn session(
     workshop: Workshop,
     shutdown: &CancellationToken,
     status: &watch::Sender<Status>,
-    failures: &mut u32,
 ) -> Result<(), Error> {
     let (poller, handle, mut events) = Poller::start(config)?;
-    *failures = 0;
     status.send_modify(|status| status.started = true);
     let dispatcher = Dispatcher::new(Rules::from(config), workshop, handle, status.clone());
     let (ended, offsets) = dispatcher.run(&mut events, shutdown).await;

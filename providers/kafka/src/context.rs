@@ -1,4 +1,5 @@
-//! What librdkafka tells us on the side: log lines, errors and statistics. Invariant: an outage makes one line per few seconds, not thousands.
+//! What librdkafka tells us on the side: log lines, errors and statistics. Invariant: an outage makes one line per few
+//! seconds, not thousands.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,7 +36,9 @@ impl Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => tracing::error!(facility, "librdkafka: {line}"),
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(facility, "librdkafka: {line}")
+            }
             // The same things arrive as errors, where they are counted and thinned out.
             RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::debug!(facility, "librdkafka: {line}"),
             _ => tracing::trace!(facility, "librdkafka: {line}"),
@@ -50,14 +53,58 @@ impl ClientContext for Context {
         let Some(group) = &self.group else { return };
         for topic in statistics.topics.values() {
             // Partition -1 is librdkafka's own "unassigned".
+            // Partition -1 is librdkafka's own "unassigned".
+            /*DEBUG*/
+            if std::env::var_os("STATS").is_some() {
+                for p in topic.partitions.values() {
+                    tracing::warn!(
+                        "STATS {} {} {} hi {} ls {} committed {} lag {} app {}",
+                        topic.topic,
+                        p.partition,
+                        p.fetch_state,
+                        p.hi_offset,
+                        p.ls_offset,
+                        p.committed_offset,
+                        p.consumer_lag,
+                        p.app_offset
+                    );
+                }
+            }
             for partition in topic.partitions.values().filter(|partition| partition.partition >= 0) {
                 let ours = !matches!(partition.fetch_state.as_str(), "none" | "stopping" | "stopped");
-                // A partition of another member counts 0 here, so that the sum over all members is the lag of the group; -1 is "not known yet".
-                match if ours { partition.consumer_lag } else { 0 } {
-                    lag @ 0.. => telemetry::lag(&topic.topic, partition.partition, group, lag),
-                    _ => {}
+                // A partition of another member counts 0 here, so that the sum over all members is the lag of the
+                // group.
+                let lag = if ours {
+                    lag(partition.lo_offset, partition.hi_offset, partition.committed_offset)
+                } else {
+                    Some(0)
+                };
+                if let Some(lag) = lag {
+                    telemetry::lag(&topic.topic, partition.partition, group, lag);
                 }
             }
         }
+    }
+}
+
+/// High watermark minus committed offset. Negative offsets mean "not known": without a commit everything from the low
+/// watermark on is still to be done. The high watermark is that of the last fetch, so it stands still while a partition
+/// is paused; a held partition is told by its own gauge.
+fn lag(low: i64, high: i64, committed: i64) -> Option<i64> {
+    let begin = if committed >= 0 { committed } else { low.max(0) };
+    (high >= 0).then(|| (high - begin).max(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lag;
+
+    #[test]
+    fn lag_counts_from_the_commit_or_else_from_the_beginning() {
+        assert_eq!(lag(0, 340, 300), Some(40));
+        assert_eq!(lag(100, 340, -1001), Some(240));
+        assert_eq!(lag(-1, 340, -1001), Some(340));
+        assert_eq!(lag(-1001, -1001, -1001), None);
+        assert_eq!(lag(0, 340, 341), Some(0));
     }
 }

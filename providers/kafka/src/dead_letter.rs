@@ -1,5 +1,6 @@
-//! What is buried, where, and with which inscription. Pure. Invariant: key, payload and the original headers are kept unchanged, so that a dead letter can
-//! be replayed as it was; everything we add has the prefix `dlq-`, and is replaced, not repeated, when a replayed message dies again.
+//! What is buried, where, and with which inscription. Pure. Invariant: key, payload and the original headers are kept
+//! unchanged, so that a dead letter can be replayed as it was; everything we add has the prefix `dlq-`, and is
+//! replaced, not repeated, when a replayed message dies again.
 
 use crate::message::{Header, Message, Record};
 
@@ -45,7 +46,11 @@ pub(crate) struct Obituary {
 /// The dead letter topic of a topic: `<name>.v<number>` becomes `<name>.dlq`; any other name gets `.dlq` at its end.
 pub fn topic_of(original: &str) -> String {
     let stem = match original.rsplit_once(".v") {
-        Some((stem, version)) if !stem.is_empty() && !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()) => stem,
+        Some((stem, version))
+            if !stem.is_empty() && !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            stem
+        }
         _ => original,
     };
     format!("{stem}.dlq")
@@ -134,10 +139,15 @@ mod tests {
     fn everything_original_is_kept_and_the_death_is_told() {
         let message = message(&[("traceparent", "00-x"), ("ce_id", "1"), ("ce_id", "2")]);
         let record = record(&message, &obituary());
-        assert_eq!((record.topic.as_str(), &record.key, &record.payload), ("things.made.dlq", &message.key, &message.payload));
+        assert_eq!(
+            (record.topic.as_str(), &record.key, &record.payload),
+            ("things.made.dlq", &message.key, &message.payload)
+        );
         assert_eq!(record.headers[..3], message.headers[..]);
-        let told: Vec<(&str, &str)> =
-            record.headers[3..].iter().map(|header| (header.name.as_str(), std::str::from_utf8(&header.value).unwrap())).collect();
+        let told: Vec<(&str, &str)> = record.headers[3..]
+            .iter()
+            .map(|header| (header.name.as_str(), std::str::from_utf8(&header.value).unwrap()))
+            .collect();
         assert_eq!(
             told,
             [
@@ -160,7 +170,14 @@ mod tests {
     #[test]
     fn a_second_death_replaces_the_first_inscription_and_keeps_the_replay_count() {
         let record = record(&message(&[("dlq-reason", "old"), ("dlq-replay-count", "2"), ("a", "b")]), &obituary());
-        let of = |name: &str| record.headers.iter().filter(|header| header.name == name).map(|header| header.value.clone()).collect::<Vec<_>>();
+        let of = |name: &str| {
+            record
+                .headers
+                .iter()
+                .filter(|header| header.name == name)
+                .map(|header| header.value.clone())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(of("dlq-reason"), [b"no".to_vec()]);
         assert_eq!(of("dlq-replay-count"), [b"2".to_vec()]);
         assert_eq!(of("a"), [b"b".to_vec()]);

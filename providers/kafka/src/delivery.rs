@@ -1,5 +1,5 @@
-//! One message on its way through the handler, and the outcome of one piece of work on it. Invariant: a panic or a hang of a handler is a failure of that
-//! message, never the end of the consumer; the message itself always comes back.
+//! One message on its way through the handler, and the outcome of one piece of work on it. Invariant: a panic or a hang
+//! of a handler is a failure of that message, never the end of the consumer; the message itself always comes back.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -120,7 +120,9 @@ impl Workshop {
         match tokio::time::timeout(self.handle_timeout, call).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Failure::Retry("the handler panicked".to_owned())),
-            Err(_) => Err(Failure::Retry(format!("the handler gave no answer within {} ms", self.handle_timeout.as_millis()))),
+            Err(_) => {
+                Err(Failure::Retry(format!("the handler gave no answer within {} ms", self.handle_timeout.as_millis())))
+            }
         }
     }
 }

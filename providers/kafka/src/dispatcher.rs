@@ -1,5 +1,6 @@
-//! The consumer's heart: takes events of the poll thread, gives work to the handler, and decides what every result means. One task owns all of this state,
-//! so there are no locks. Invariants: an offset is committed only through the watermark; a result counts only for the assignment that it was begun under.
+//! The consumer's heart: takes events of the poll thread, gives work to the handler, and decides what every result
+//! means. One task owns all of this state, so there are no locks. Invariants: an offset is committed only through the
+//! watermark; a result counts only for the assignment that it was begun under.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,11 +15,14 @@ use crate::assignment::{Assignment, Flow, Offsets, TopicPartition};
 use crate::backoff::Backoff;
 use crate::config::ConsumerConfig;
 use crate::consumer::Status;
-use crate::dead_letter::Class;
-use crate::delivery::{Delivery, Finished, Outcome, Workshop, wall_clock_ms};
+use crate::delivery::{Delivery, Finished, Workshop};
 use crate::lanes::{AssignmentId, LaneId, Lanes};
-use crate::message::{Failure, Message};
+use crate::message::Message;
 use crate::telemetry;
+
+mod results;
+#[cfg(test)]
+mod tests;
 
 /// How many events are taken from the poll thread at once.
 const EVENT_BATCH: usize = 64;
@@ -28,7 +32,8 @@ const EVENT_BATCH: usize = 64;
 pub(crate) enum Event {
     /// These partitions are ours from now on.
     Assigned(Vec<TopicPartition>),
-    /// These partitions are about to be taken away; the poll thread waits for the offsets to commit. `lost`: they are gone already, nothing can be committed.
+    /// These partitions are about to be taken away; the poll thread waits for the offsets to commit. `lost`: they are
+    /// gone already, nothing can be committed.
     Revoked { partitions: Vec<TopicPartition>, lost: bool, reply: SyncSender<Offsets> },
     /// A message of an assigned partition.
     Message(Box<Message>),
@@ -63,7 +68,10 @@ impl From<&ConsumerConfig> for Rules {
             concurrency: config.concurrency,
             max_attempts: config.max_attempts,
             max_in_flight: config.max_in_flight_per_partition,
-            backoff: Backoff::new(Duration::from_millis(config.retry_initial_ms), Duration::from_millis(config.retry_max_ms)),
+            backoff: Backoff::new(
+                Duration::from_millis(config.retry_initial_ms),
+                Duration::from_millis(config.retry_max_ms),
+            ),
             commit_interval: Duration::from_millis(config.commit_interval_ms),
             revoke_timeout: config.revoke_timeout(),
             drain_timeout: config.drain_timeout(),
@@ -116,8 +124,13 @@ impl<C: Control> Dispatcher<C> {
         }
     }
 
-    /// Works until `shutdown` or a fatal error; then lets running handlers finish and returns the offsets that are still to be committed.
-    pub(crate) async fn run(mut self, events: &mut mpsc::Receiver<Event>, shutdown: &CancellationToken) -> (Ended, Offsets) {
+    /// Works until `shutdown` or a fatal error; then lets running handlers finish and returns the offsets that are
+    /// still to be committed.
+    pub(crate) async fn run(
+        mut self,
+        events: &mut mpsc::Receiver<Event>,
+        shutdown: &CancellationToken,
+    ) -> (Ended, Offsets) {
         let ended = self.serve(events, shutdown).await;
         self.drain(events).await;
         let ids: Vec<AssignmentId> = self.assignments.keys().copied().collect();
@@ -164,7 +177,8 @@ impl<C: Control> Dispatcher<C> {
                 Some(finished) = self.running.join_next() => self.joined(finished),
                 Some(event) = events.recv() => { self.event(event); }
                 () = tokio::time::sleep_until(deadline) => {
-                    tracing::warn!(group = %self.workshop.group, running = self.running.len(), "handlers still run after the drain time-out; their messages will be delivered again");
+                    let running = self.running.len();
+                    tracing::warn!(group = %self.workshop.group, running, "handlers outlived the drain time-out; their messages come again");
                     break;
                 }
             }
@@ -236,7 +250,8 @@ impl<C: Control> Dispatcher<C> {
     }
 
     fn revoked(&mut self, partitions: &[TopicPartition], lost: bool, reply: SyncSender<Offsets>) {
-        let assignments: Vec<AssignmentId> = partitions.iter().filter_map(|partition| self.current.remove(partition)).collect();
+        let assignments: Vec<AssignmentId> =
+            partitions.iter().filter_map(|partition| self.current.remove(partition)).collect();
         for id in &assignments {
             self.lanes.close(*id);
             if let Some(assignment) = self.assignments.get_mut(id) {
@@ -254,10 +269,14 @@ impl<C: Control> Dispatcher<C> {
         let now = Instant::now();
         let busy = |assignments: &HashMap<AssignmentId, Assignment>, revocation: &Revocation| {
             revocation.deadline > now
-                && revocation.assignments.iter().any(|id| assignments.get(id).is_some_and(|assignment| assignment.running > 0))
+                && revocation
+                    .assignments
+                    .iter()
+                    .any(|id| assignments.get(id).is_some_and(|assignment| assignment.running > 0))
         };
-        let (waiting, ready): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.revocations).into_iter().partition(|revocation| busy(&self.assignments, revocation));
+        let (waiting, ready): (Vec<_>, Vec<_>) = std::mem::take(&mut self.revocations)
+            .into_iter()
+            .partition(|revocation| busy(&self.assignments, revocation));
         self.revocations = waiting;
         for revocation in ready {
             self.end_revocation(revocation);
@@ -277,103 +296,6 @@ impl<C: Control> Dispatcher<C> {
     fn forget(&mut self, id: AssignmentId) {
         self.lanes.close(id);
         self.assignments.remove(&id);
-    }
-
-    fn joined(&mut self, finished: Result<Finished, tokio::task::JoinError>) {
-        match finished {
-            Ok(finished) => self.finished(finished),
-            // Work catches panics of handlers, so this is a fault of this crate. The message stays uncommitted and is delivered again after a restart.
-            Err(error) => tracing::error!(%error, group = %self.workshop.group, "work on a message was cut short"),
-        }
-    }
-
-    fn finished(&mut self, finished: Finished) {
-        let Finished { lane, delivery, outcome, took } = finished;
-        let group = Arc::clone(&self.workshop.group);
-        if let Outcome::Handled(result) = &outcome {
-            telemetry::handled(&delivery.message.topic, &group, word(result), took);
-        }
-        if let (Outcome::Buried, Some((class, _))) = (&outcome, &delivery.death) {
-            telemetry::dead_lettered(&delivery.message.topic, &group, class.as_str());
-        }
-        let Some(assignment) = self.assignments.get_mut(&lane.assignment) else {
-            telemetry::late(&group);
-            return;
-        };
-        assignment.running = assignment.running.saturating_sub(1);
-        let closing = assignment.closing;
-        let finished_for_good = matches!(outcome, Outcome::Handled(Ok(())) | Outcome::Buried);
-        if finished_for_good {
-            assignment.done(delivery.message.offset, delivery.message.bytes());
-        }
-        if closing {
-            // What failed now stays uncommitted and is delivered to whoever has the partition next.
-            self.end_overdue_revocations();
-            return;
-        }
-        let id = lane.assignment;
-        self.next_step(&lane, delivery, outcome);
-        self.regulate(id);
-    }
-
-    /// Decides what a result means for its lane.
-    fn next_step(&mut self, lane: &LaneId, mut delivery: Delivery, outcome: Outcome) {
-        let held = self.lanes.is_held(lane.assignment);
-        match outcome {
-            Outcome::Handled(Err(Failure::DependencyDown(reason))) => {
-                delivery.failed(wall_clock_ms());
-                self.hold(lane, delivery, "a dependency is down", &reason);
-            }
-            Outcome::NotBuried(error) => self.hold(lane, delivery, "a dead letter was not accepted", &error.to_string()),
-            settled => {
-                if self.lanes.is_probe(lane) {
-                    self.lanes.release(lane.assignment);
-                    tracing::info!(group = %self.workshop.group, message = ?delivery.message, "the partition goes on");
-                }
-                delivery.probes = 0;
-                match settled {
-                    Outcome::Handled(Err(Failure::Retry(reason))) => self.retry(lane, delivery, reason),
-                    Outcome::Handled(Err(Failure::Reject(reason))) => {
-                        delivery.failed(wall_clock_ms());
-                        self.condemn(lane, delivery, Class::Rejected, reason);
-                    }
-                    _ => self.lanes.done(lane),
-                }
-            }
-        }
-        if held != self.lanes.is_held(lane.assignment) {
-            self.tell_status();
-        }
-    }
-
-    fn retry(&mut self, lane: &LaneId, mut delivery: Delivery, reason: String) {
-        delivery.failed(wall_clock_ms());
-        delivery.retries += 1;
-        if delivery.retries >= self.rules.max_attempts {
-            self.condemn(lane, delivery, Class::RetriesExhausted, reason);
-            return;
-        }
-        let delay = self.rules.backoff.retry(delivery.retries, rand::random());
-        tracing::debug!(group = %self.workshop.group, message = ?delivery.message, reason, ?delay, "a message is tried again");
-        telemetry::retried(&delivery.message.topic, &self.workshop.group);
-        self.lanes.park(lane, delivery, Instant::now() + delay);
-    }
-
-    /// The message goes back to its lane, to be buried instead of handled: burying takes a place like any other work, and keeps the order of the key.
-    fn condemn(&mut self, lane: &LaneId, mut delivery: Delivery, class: Class, reason: String) {
-        tracing::warn!(group = %self.workshop.group, message = ?delivery.message, class = class.as_str(), reason, "a message goes to the dead letters");
-        delivery.death = Some((class, reason));
-        self.lanes.put_back(lane, delivery);
-    }
-
-    fn hold(&mut self, lane: &LaneId, mut delivery: Delivery, what: &'static str, reason: &str) {
-        delivery.probes = delivery.probes.saturating_add(1);
-        let delay = self.rules.backoff.probe(delivery.probes, rand::random());
-        if !self.lanes.is_held(lane.assignment) {
-            tracing::warn!(group = %self.workshop.group, message = ?delivery.message, reason, "{what}: the partition pauses");
-        }
-        telemetry::retried(&delivery.message.topic, &self.workshop.group);
-        self.lanes.hold(lane, delivery, Instant::now() + delay);
     }
 
     /// Pauses or resumes fetching, if that must change.
@@ -408,16 +330,8 @@ impl<C: Control> Dispatcher<C> {
         let assigned = self.current.len();
         let held = self.current.values().filter(|id| self.lanes.is_held(**id)).count();
         telemetry::assignment(&self.workshop.group, assigned, held);
-        self.status.send_modify(|status| *status = Status { assigned_partitions: assigned, held_partitions: held, ..*status });
-    }
-}
-
-fn word(result: &Result<(), Failure>) -> &'static str {
-    match result {
-        Ok(()) => "ok",
-        Err(Failure::Retry(_)) => "retry",
-        Err(Failure::Reject(_)) => "reject",
-        Err(Failure::DependencyDown(_)) => "dependency-down",
+        self.status
+            .send_modify(|status| *status = Status { assigned_partitions: assigned, held_partitions: held, ..*status });
     }
 }
 

@@ -37,7 +37,8 @@ pub enum ProduceError {
     /// This very record will never be accepted (too large, no such topic name, ...); others may well be.
     #[error("the record is refused: {0}")]
     Rejected(String),
-    /// It was not acknowledged. It may or may not be in the log; sending it again is safe only for consumers that recognise a duplicate.
+    /// It was not acknowledged. It may or may not be in the log; sending it again is safe only for consumers that
+    /// recognise a duplicate.
     #[error("the record was not acknowledged: {0}")]
     Unacknowledged(String),
 }

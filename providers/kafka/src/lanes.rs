@@ -1,15 +1,18 @@
-//! Who may be handled now. Pure: time comes in as a parameter. A lane is the queue of one key of one assigned partition (messages without a key share the
-//! lane of their partition). Invariants: of one lane at most one item is out at a time, and items leave a lane in the order they came.
+//! Who may be handled now. Pure: time comes in as a parameter. A lane is the queue of one key of one assigned partition
+//! (messages without a key share the lane of their partition). Invariants: of one lane at most one item is out at a
+//! time, and items leave a lane in the order they came.
 //!
-//! A lane is ready, out (its first item is being worked on) or parked (its first item waits for another try). A whole assignment can be held, because
-//! something that all its messages need is down; then only the lane that probes that dependency is handed out.
+//! A lane is ready, out (its first item is being worked on) or parked (its first item waits for another try). A whole
+//! assignment can be held, because something that all its messages need is down; then only the lane that probes that
+//! dependency is handed out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// One assignment of one partition. A partition that is lost and assigned again has another number, so that late results cannot be mistaken.
+/// One assignment of one partition. A partition that is lost and assigned again has another number, so that late
+/// results cannot be mistaken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct AssignmentId(pub(crate) u64);
 
@@ -86,7 +89,8 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Hands out the next item, if one may go. Its lane is closed to others until [`Self::done`], [`Self::put_back`], [`Self::park`] or [`Self::hold`].
+    /// Hands out the next item, if one may go. Its lane is closed to others until [`Self::done`], [`Self::put_back`],
+    /// [`Self::park`] or [`Self::hold`].
     pub(crate) fn next(&mut self, now: Instant) -> Option<(LaneId, T)> {
         self.wake(now);
         let after = (Bound::Excluded(self.served), Bound::Unbounded);
@@ -137,7 +141,8 @@ impl<T> Lanes<T> {
         room.ready.push_front(id.key.clone());
     }
 
-    /// The item that was out comes back to the front of its lane and waits there until `until`; the rest of the lane waits behind it.
+    /// The item that was out comes back to the front of its lane and waits there until `until`; the rest of the lane
+    /// waits behind it.
     pub(crate) fn park(&mut self, id: &LaneId, item: T, until: Instant) {
         let Some(room) = self.rooms.get_mut(&id.assignment) else { return };
         let Some(lane) = room.lanes.get_mut(&id.key) else { return };
@@ -146,7 +151,8 @@ impl<T> Lanes<T> {
         self.parked.insert((until, id.clone()));
     }
 
-    /// As [`Self::park`], and the whole assignment is held meanwhile. If another lane probes already, the item just goes back to its lane.
+    /// As [`Self::park`], and the whole assignment is held meanwhile. If another lane probes already, the item just
+    /// goes back to its lane.
     pub(crate) fn hold(&mut self, id: &LaneId, item: T, until: Instant) {
         let Some(room) = self.rooms.get_mut(&id.assignment) else { return };
         match &room.probe {
@@ -316,7 +322,8 @@ mod tests {
         assert_eq!((lanes.next_wake(), lanes.next(now)), (None, None));
     }
 
-    /// Goal: order and exclusivity under any mix of retries and holds. Method: random steps with a seed; each lane's items must finish in the order pushed.
+    /// Goal: order and exclusivity under any mix of retries and holds. Method: random steps with a seed; each lane's
+    /// items must finish in the order pushed.
     #[test]
     fn random_work_keeps_order_and_finishes() {
         for seed in 0..300 {

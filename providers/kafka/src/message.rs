@@ -1,4 +1,5 @@
-//! The neutral values that callers see: a message that was consumed, a record to publish, and the contract of a handler. No librdkafka type leaks.
+//! The neutral values that callers see: a message that was consumed, a record to publish, and the contract of a
+//! handler. No librdkafka type leaks.
 
 use async_trait::async_trait;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -43,14 +44,26 @@ pub struct Message {
 /// Payload, key and header values may be personal data: they are not printed.
 impl std::fmt::Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}[{}]@{} (attempt {}, {} bytes)", self.topic, self.partition, self.offset, self.attempt, self.payload.len())
+        write!(
+            f,
+            "{}[{}]@{} (attempt {}, {} bytes)",
+            self.topic,
+            self.partition,
+            self.offset,
+            self.attempt,
+            self.payload.len()
+        )
     }
 }
 
 impl Message {
     /// The last header of a name, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().rev().find(|header| header.name == name).and_then(|header| std::str::from_utf8(&header.value).ok())
+        self.headers
+            .iter()
+            .rev()
+            .find(|header| header.name == name)
+            .and_then(|header| std::str::from_utf8(&header.value).ok())
     }
 
     /// Roughly how much memory it takes.
@@ -92,11 +105,13 @@ pub struct Record {
 /// Why a message was not handled, and so what becomes of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// May work later: tried again with growing delay; other messages of its key wait, other keys go on. After the last attempt: dead letter.
+    /// May work later: tried again with growing delay; other messages of its key wait, other keys go on. After the last
+    /// attempt: dead letter.
     Retry(String),
     /// Will never work: dead letter at once.
     Reject(String),
-    /// Something that every message needs is down: the partition pauses, and the message is kept and tried until it works.
+    /// Something that every message needs is down: the partition pauses, and the message is kept and tried until it
+    /// works.
     DependencyDown(String),
 }
 

@@ -1,7 +1,9 @@
-//! The thread that polls librdkafka: the only place where a consumer of librdkafka is touched, but for pausing, resuming and committing. Invariants: it polls
-//! at all times (so the group never believes us dead), and everything that it learns reaches the dispatcher in the order in which it happened.
+//! The thread that polls librdkafka: the only place where a consumer of librdkafka is touched, but for pausing,
+//! resuming and committing. Invariants: it polls at all times (so the group never believes us dead), and everything
+//! that it learns reaches the dispatcher in the order in which it happened.
 //!
-//! A thread of its own, because a revocation has to wait for handlers inside of librdkafka's callback, which must not block a task of the runtime.
+//! A thread of its own, because a revocation has to wait for handlers inside of librdkafka's callback, which must not
+//! block a task of the runtime.
 
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::sync::{Arc, Weak};
@@ -23,7 +25,8 @@ use crate::error::Error;
 use crate::message::Message;
 use crate::topics::invalid;
 
-/// Events on their way to the dispatcher. It takes them quickly; fetching is bounded by pausing partitions, not by this.
+/// Events on their way to the dispatcher. It takes them quickly; fetching is bounded by pausing partitions, not by
+/// this.
 const EVENT_QUEUE: usize = 1_024;
 
 /// How long one poll may wait, and so how soon a stop is noticed.
@@ -68,10 +71,21 @@ impl ConsumerContext for Rebalances {
         }
     }
 
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        // librdkafka keeps a pause across assignments: a partition that was paused when it was taken from us would come
+        // back paused, and stand still for ever. Nothing of it has been polled yet, so nobody wants it paused now.
+        if let Rebalance::Assign(list) = rebalance
+            && let Err(error) = consumer.resume(list)
+        {
+            self.side.complain(&format!("resume after an assignment: {error}"));
+        }
+    }
+
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
         let failed: Vec<TopicPartition> = match result {
             Ok(()) => partitions_where(offsets, |element| element.error().is_err()),
-            // Nothing to commit is no failure. A rebalance in progress or an old generation is: the new owner will see the messages again.
+            // Nothing to commit is no failure. A rebalance in progress or an old generation is: the new owner will see
+            // the messages again.
             Err(KafkaError::ConsumerCommit(rdkafka::error::RDKafkaErrorCode::NoOffset)) => Vec::new(),
             Err(error) => {
                 self.side.complain(&format!("commit: {error}"));
@@ -85,7 +99,8 @@ impl ConsumerContext for Rebalances {
 }
 
 impl Rebalances {
-    /// Waits until running handlers are done or out of time, and commits what is done, while the partitions are still ours.
+    /// Waits until running handlers are done or out of time, and commits what is done, while the partitions are still
+    /// ours.
     fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let lost = consumer.assignment_lost();
         let (reply, answer) = sync_channel(1);
@@ -132,7 +147,8 @@ impl Poller {
         Ok((Self { stop, ended }, handle, inbox))
     }
 
-    /// Commits, leaves the group and ends the thread. False if that took longer than `patience`: the thread then goes on ending by itself.
+    /// Commits, leaves the group and ends the thread. False if that took longer than `patience`: the thread then goes
+    /// on ending by itself.
     pub(crate) async fn stop(self, offsets: Offsets, patience: Duration) -> bool {
         let _ = self.stop.send(offsets);
         tokio::time::timeout(patience, self.ended).await.is_ok()
@@ -154,7 +170,10 @@ fn poll_until_stopped(client: &Client, events: &mpsc::Sender<Event>, stopped: &R
                 if std::mem::replace(&mut fatal, true) {
                     continue;
                 }
-                let reason = client.client().fatal_error().map_or_else(|| code.to_string(), |(code, reason)| format!("{code}: {reason}"));
+                let reason = client
+                    .client()
+                    .fatal_error()
+                    .map_or_else(|| code.to_string(), |(code, reason)| format!("{code}: {reason}"));
                 Event::Fatal(reason)
             }
             Some(Err(error)) => {
@@ -240,6 +259,7 @@ fn partitions_where(
 }
 
 fn names(list: &TopicPartitionList) -> String {
-    let names: Vec<String> = list.elements().iter().map(|element| format!("{}[{}]", element.topic(), element.partition())).collect();
+    let names: Vec<String> =
+        list.elements().iter().map(|element| format!("{}[{}]", element.topic(), element.partition())).collect();
     names.join(" ")
 }

@@ -1,5 +1,6 @@
-//! Publishing. Invariant: a record is reported as published only when the broker has acknowledged it from all in-sync replicas; after a fatal error of
-//! the idempotent producer (its sequence can no longer be trusted) a new one takes over, and what was not acknowledged is reported as such.
+//! Publishing. Invariant: a record is reported as published only when the broker has acknowledged it from all in-sync
+//! replicas; after a fatal error of the idempotent producer (its sequence can no longer be trusted) a new one takes
+//! over, and what was not acknowledged is reported as such.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,7 +36,8 @@ impl std::fmt::Debug for Producer {
 }
 
 impl Producer {
-    /// Makes a producer. It connects in the background: an unreachable broker is no error here, but makes [`Self::send_all`] wait.
+    /// Makes a producer. It connects in the background: an unreachable broker is no error here, but makes
+    /// [`Self::send_all`] wait.
     ///
     /// # Errors
     /// [`Error::Invalid`] if librdkafka refuses the configuration.
@@ -44,9 +46,10 @@ impl Producer {
         Ok(Self { config, client })
     }
 
-    /// Publishes records and waits for every acknowledgement; the answers are in the order of the records. Records are queued in order, so that of one
-    /// partition they are in the log in order, as far as they are acknowledged. If one fails, a later one may still have been accepted: a caller
-    /// that must not publish a record before an earlier one passes them in separate calls.
+    /// Publishes records and waits for every acknowledgement; the answers are in the order of the records. Records are
+    /// queued in order, so that of one partition they are in the log in order, as far as they are acknowledged. If one
+    /// fails, a later one may still have been accepted: a caller that must not publish a record before an earlier one
+    /// passes them in separate calls.
     ///
     /// Waits at most about twice the delivery time-out: once for room in the queue, once for the acknowledgements.
     pub async fn send_all(&self, records: Vec<Record>) -> Vec<Result<(), ProduceError>> {
@@ -75,7 +78,8 @@ impl Producer {
         self.send_all(vec![record]).await.pop().unwrap_or_else(nothing)
     }
 
-    /// Waits until queued records of others are acknowledged, for at most `timeout`. Callers of [`Self::send_all`] need no flush.
+    /// Waits until queued records of others are acknowledged, for at most `timeout`. Callers of [`Self::send_all`] need
+    /// no flush.
     pub async fn flush(&self, timeout: Duration) -> Result<(), Error> {
         let client = self.current();
         let flushed = tokio::task::spawn_blocking(move || client.flush(Timeout::After(timeout))).await;
@@ -95,7 +99,7 @@ impl Producer {
         let fresh = match connect(&self.config) {
             Ok(fresh) => fresh,
             Err(error) => {
-                tracing::error!(%error, "a producer with a fatal error could not be replaced; the next call tries again");
+                tracing::error!(%error, "a failed producer could not be replaced; the next call tries again");
                 return;
             }
         };
@@ -106,13 +110,26 @@ impl Producer {
             *current = fresh;
         }
         drop(current);
-        // The old client ends with its last user; that joins a thread, so the last user must not be a task of the runtime.
-        let old = Arc::clone(used);
-        tokio::task::spawn_blocking(move || {
-            std::thread::sleep(Duration::from_millis(100));
-            drop(old);
-        });
+        end_later(used);
     }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        end_later(&self.current());
+    }
+}
+
+/// Ending a client of librdkafka joins its thread, which must not happen in a task of the runtime: so the last user
+/// becomes a thread of its own.
+fn end_later(client: &Arc<Client>) {
+    let last = Arc::clone(client);
+    let wait = move || {
+        std::thread::sleep(Duration::from_millis(100));
+        drop(last);
+    };
+    // Without a thread it ends right here, late but right.
+    let _ = std::thread::Builder::new().name("kafka-producer-end".to_owned()).spawn(wait);
 }
 
 fn connect(config: &ProducerConfig) -> Result<Arc<Client>, Error> {
@@ -121,9 +138,13 @@ fn connect(config: &ProducerConfig) -> Result<Arc<Client>, Error> {
 
 async fn enqueue(client: &Client, record: &Record, deadline: Instant) -> Result<DeliveryFuture, ProduceError> {
     if size(record) > MAX_RECORD_BYTES {
-        return Err(ProduceError::Rejected(format!("{} bytes with headers, more than {MAX_RECORD_BYTES}", size(record))));
+        return Err(ProduceError::Rejected(format!(
+            "{} bytes with headers, more than {MAX_RECORD_BYTES}",
+            size(record)
+        )));
     }
-    let mut wire: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&record.topic).payload(record.payload.as_slice()).headers(wire_headers(record));
+    let mut wire: FutureRecord<'_, [u8], [u8]> =
+        FutureRecord::to(&record.topic).payload(record.payload.as_slice()).headers(wire_headers(record));
     if let Some(key) = &record.key {
         wire = wire.key(key);
     }
@@ -141,7 +162,10 @@ async fn enqueue(client: &Client, record: &Record, deadline: Instant) -> Result<
 
 fn wire_headers(record: &Record) -> OwnedHeaders {
     let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-    record.headers.iter().fold(headers, |headers, header| headers.insert(WireHeader { key: &header.name, value: Some(&header.value) }))
+    record
+        .headers
+        .iter()
+        .fold(headers, |headers, header| headers.insert(WireHeader { key: &header.name, value: Some(&header.value) }))
 }
 
 /// Payload, key and headers, with the overhead of the record format rounded up.
@@ -188,6 +212,9 @@ fn outcome(result: &Result<(), ProduceError>) -> &'static str {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
     use super::*;
     use crate::connection::Connection;
     use crate::message::Header;
@@ -196,16 +223,49 @@ mod tests {
     fn only_errors_of_the_record_itself_are_permanent() {
         let of = |code| classify(&KafkaError::MessageProduction(code)).is_permanent();
         assert!(of(RDKafkaErrorCode::MessageSizeTooLarge) && of(RDKafkaErrorCode::InvalidTopic));
-        assert!(!of(RDKafkaErrorCode::MessageTimedOut) && !of(RDKafkaErrorCode::UnknownTopic) && !of(RDKafkaErrorCode::Fatal));
+        assert!(
+            !of(RDKafkaErrorCode::MessageTimedOut)
+                && !of(RDKafkaErrorCode::UnknownTopic)
+                && !of(RDKafkaErrorCode::Fatal)
+        );
         assert!(!of(RDKafkaErrorCode::QueueFull) && !classify(&KafkaError::Canceled).is_permanent());
     }
 
-    /// Goal: a record that is too large is refused alone, without a broker; one that fits is not acknowledged in time. Method: an address where nobody listens.
+    /// Goal: after a fatal error nothing counts as published, and the next call works. Method: librdkafka's mock
+    /// cluster answers the first produce request with a sequence error, which means that producer and broker disagree
+    /// for good.
+    #[tokio::test]
+    async fn a_fatal_error_replaces_the_producer() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        cluster
+            .request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER]);
+        let config = ProducerConfig {
+            delivery_timeout_ms: 5_000,
+            ..ProducerConfig::new(Connection::plain(cluster.bootstrap_servers()))
+        };
+        let producer = Producer::new(config).unwrap();
+        let before = producer.current();
+        let record = || Record { topic: "t".to_owned(), key: None, payload: b"x".to_vec(), headers: Vec::new() };
+        let first = producer.send_all(vec![record(), record()]).await;
+        assert!(first.iter().all(|result| matches!(result, Err(ProduceError::Unacknowledged(_)))), "{first:?}");
+        assert!(!Arc::ptr_eq(&before, &producer.current()), "a new producer");
+        assert_eq!(producer.send_all(vec![record(), record()]).await, [Ok(()), Ok(())]);
+    }
+
+    /// Goal: a record that is too large is refused alone, without a broker; one that fits is not acknowledged in time.
+    /// Method: an address where nobody listens.
     #[tokio::test]
     async fn without_a_broker_nothing_counts_as_published() {
-        let config = ProducerConfig { delivery_timeout_ms: 300, ..ProducerConfig::new(Connection::plain("127.0.0.1:1")) };
+        let config =
+            ProducerConfig { delivery_timeout_ms: 300, ..ProducerConfig::new(Connection::plain("127.0.0.1:1")) };
         let producer = Producer::new(config).unwrap();
-        let record = |bytes| Record { topic: "t".to_owned(), key: None, payload: vec![0; bytes], headers: vec![Header::new("a", "b")] };
+        let record = |bytes| Record {
+            topic: "t".to_owned(),
+            key: None,
+            payload: vec![0; bytes],
+            headers: vec![Header::new("a", "b")],
+        };
         let results = producer.send_all(vec![record(10), record(MAX_RECORD_BYTES), record(10)]).await;
         let permanent: Vec<_> = results.into_iter().map(|result| result.unwrap_err().is_permanent()).collect();
         assert_eq!(permanent, [false, true, false]);

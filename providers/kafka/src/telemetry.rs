@@ -18,7 +18,8 @@ pub(crate) fn retried(topic: &str, group: &str) {
 
 /// A message is safely among the dead letters.
 pub(crate) fn dead_lettered(topic: &str, group: &str, class: &'static str) {
-    counter!("swiftcart_kafka_dead_lettered_total", "topic" => topic.to_owned(), "group" => group.to_owned(), "class" => class).increment(1);
+    let labels = [("topic", topic.to_owned()), ("group", group.to_owned()), ("class", class.to_owned())];
+    counter!("swiftcart_kafka_dead_lettered_total", &labels).increment(1);
 }
 
 /// A result came for a partition that is no longer ours.

@@ -1,4 +1,5 @@
-//! Says a repeated thing once per interval. Invariant: the first time always passes, and the count of what was swallowed is told with the next.
+//! Says a repeated thing once per interval. Invariant: the first time always passes, and the count of what was
+//! swallowed is told with the next.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

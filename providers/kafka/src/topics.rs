@@ -1,4 +1,5 @@
-//! Topics are made explicitly, with their final number of partitions: a producer never creates one by accident, and the partition of a key never moves.
+//! Topics are made explicitly, with their final number of partitions: a producer never creates one by accident, and the
+//! partition of a key never moves.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,12 +21,18 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause between two looks at the metadata.
 const METADATA_PAUSE: Duration = Duration::from_millis(50);
 
-/// Creates the topics that are missing and waits until every partition of all of them has a leader. A topic that exists is left as it is: adding
-/// partitions would move keys, so another number of partitions is only warned about.
+/// Creates the topics that are missing and waits until every partition of all of them has a leader. A topic that exists
+/// is left as it is: adding partitions would move keys, so another number of partitions is only warned about.
 ///
 /// # Errors
-/// [`Error::Unavailable`] after at most ten seconds or so, worth another call; [`Error::Invalid`] if the cluster refuses a topic for good.
-pub async fn ensure_topics(connection: &Connection, topics: &[String], partitions: i32, replication_factor: i32) -> Result<(), Error> {
+/// [`Error::Unavailable`] after at most ten seconds or so, worth another call; [`Error::Invalid`] if the cluster
+/// refuses a topic for good.
+pub async fn ensure_topics(
+    connection: &Connection,
+    topics: &[String],
+    partitions: i32,
+    replication_factor: i32,
+) -> Result<(), Error> {
     let deadline = Instant::now() + PATIENCE;
     let config = connection.client_config();
     let admin = AdminClient::from_config_and_context(&config, Context::new(None)).map_err(invalid)?;
@@ -49,17 +56,26 @@ async fn create_and_wait(
             let client = Arc::clone(admin);
             let name = topic.clone();
             let look = tokio::task::spawn_blocking(move || ready_partitions(&client, &name));
-            let seen = look.await.map_err(|error| Error::Unavailable(format!("the look at the metadata was cut short: {error}")))?;
+            let seen = look
+                .await
+                .map_err(|error| Error::Unavailable(format!("the look at the metadata was cut short: {error}")))?;
             match seen {
                 Ok(Some(found)) => {
                     if found != partitions {
-                        tracing::warn!(topic, found, configured = partitions, "a topic has another number of partitions than configured; it is left so");
+                        tracing::warn!(
+                            topic,
+                            found,
+                            configured = partitions,
+                            "a topic has another number of partitions than configured; it is left so"
+                        );
                     }
                     break;
                 }
                 Ok(None) if Instant::now() < deadline => tokio::time::sleep(METADATA_PAUSE).await,
                 Ok(None) => return Err(Error::Unavailable(format!("topic {topic} has no leader for every partition"))),
-                Err(error) if Instant::now() >= deadline => return Err(Error::Unavailable(format!("no metadata of topic {topic}: {error}"))),
+                Err(error) if Instant::now() >= deadline => {
+                    return Err(Error::Unavailable(format!("no metadata of topic {topic}: {error}")));
+                }
                 Err(_) => tokio::time::sleep(METADATA_PAUSE).await,
             }
         }
@@ -67,27 +83,43 @@ async fn create_and_wait(
     Ok(())
 }
 
-async fn create(admin: &AdminClient<Context>, topics: &[String], partitions: i32, replication_factor: i32) -> Result<(), Error> {
-    let wanted: Vec<NewTopic<'_>> =
-        topics.iter().map(|topic| NewTopic::new(topic, partitions, TopicReplication::Fixed(replication_factor))).collect();
+async fn create(
+    admin: &AdminClient<Context>,
+    topics: &[String],
+    partitions: i32,
+    replication_factor: i32,
+) -> Result<(), Error> {
+    let wanted: Vec<NewTopic<'_>> = topics
+        .iter()
+        .map(|topic| NewTopic::new(topic, partitions, TopicReplication::Fixed(replication_factor)))
+        .collect();
     if wanted.is_empty() {
         return Ok(());
     }
     let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE / 2));
     let results = match admin.create_topics(&wanted, &options).await {
         Ok(results) => results,
-        Err(KafkaError::AdminOpCreation(reason)) => return Err(Error::Invalid(format!("topics cannot be asked for: {reason}"))),
+        Err(KafkaError::AdminOpCreation(reason)) => {
+            return Err(Error::Invalid(format!("topics cannot be asked for: {reason}")));
+        }
         Err(error) => return Err(Error::Unavailable(format!("topics could not be created: {error}"))),
     };
     for result in results {
         match result {
             Ok(topic) => tracing::info!(topic, partitions, replication_factor, "topic created"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code @ (RDKafkaErrorCode::InvalidTopic | RDKafkaErrorCode::InvalidPartitions | RDKafkaErrorCode::TopicAuthorizationFailed))) => {
+            Err((
+                topic,
+                code @ (RDKafkaErrorCode::InvalidTopic
+                | RDKafkaErrorCode::InvalidPartitions
+                | RDKafkaErrorCode::TopicAuthorizationFailed),
+            )) => {
                 return Err(Error::Invalid(format!("topic {topic} is refused: {code}")));
             }
             // Among these: too few brokers for the replication factor, which is normal while a cluster starts.
-            Err((topic, code)) => return Err(Error::Unavailable(format!("topic {topic} could not be created: {code}"))),
+            Err((topic, code)) => {
+                return Err(Error::Unavailable(format!("topic {topic} could not be created: {code}")));
+            }
         }
     }
     Ok(())

@@ -1,7 +1,8 @@
-//! What may be committed of one assigned partition. Pure. Invariant: the position is never beyond a message that was received and is not done, so that a
-//! crash at any time redelivers every message that is not done.
+//! What may be committed of one assigned partition. Pure. Invariant: the position is never beyond a message that was
+//! received and is not done, so that a crash at any time redelivers every message that is not done.
 //!
-//! Offsets may have gaps (compaction, transaction markers), so "contiguous" means contiguous in the order received, not in numbers.
+//! Offsets may have gaps (compaction, transaction markers), so "contiguous" means contiguous in the order received, not
+//! in numbers.
 
 use std::collections::VecDeque;
 
@@ -19,7 +20,8 @@ pub(crate) struct Watermark {
 }
 
 impl Watermark {
-    /// Notes a message. False: it was received before (librdkafka may fetch a few messages again after a pause) and must be ignored.
+    /// Notes a message. False: it was received before (librdkafka may fetch a few messages again after a pause) and
+    /// must be ignored.
     pub(crate) fn receive(&mut self, offset: i64) -> bool {
         if self.highest.is_some_and(|highest| offset <= highest) {
             return false;
@@ -120,7 +122,8 @@ mod tests {
         assert_eq!(watermark.take_position(), Some(2));
     }
 
-    /// Goal: the invariant holds for every order of completion. Method: random gaps and orders, compared with the plain definition.
+    /// Goal: the invariant holds for every order of completion. Method: random gaps and orders, compared with the plain
+    /// definition.
     #[test]
     fn the_position_never_passes_an_undone_message() {
         for seed in 0..200 {

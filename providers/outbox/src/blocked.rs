@@ -1,4 +1,5 @@
-//! Keys that wait because a row of theirs cannot be published. Pure. Invariant: bounded; a key is left out of batches until its time, then tried again.
+//! Keys that wait because a row of theirs cannot be published. Pure. Invariant: bounded; a key is left out of batches
+//! until its time, then tried again.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Configuration of a relay. Invariant: a value from [`Config::from_pairs`] has been validated; in particular the table is a plain identifier, the only
-//! thing that is ever put into the text of a statement.
+//! Configuration of a relay. Invariant: a value from [`Config::from_pairs`] has been validated; in particular the table
+//! is a plain identifier, the only thing that is ever put into the text of a statement.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,14 +18,16 @@ pub struct Config {
     /// The producer and its cluster.
     #[serde(skip)]
     pub producer: ProducerConfig,
-    /// The database, `postgres://...`; comes from a secret of the link. It must be a direct connection or one in session mode, because of the lock.
+    /// The database, `postgres://...`; comes from a secret of the link. It must be a direct connection or one in
+    /// session mode, because of the lock.
     pub url: SecretString,
     /// The outbox table: lower case letters, digits and `_`.
     pub table: String,
     /// How many rows are published together.
     #[serde_as(as = "DisplayFromStr")]
     pub batch_size: u32,
-    /// Pause between two looks at the table while there is something to publish, in milliseconds; none after a full batch.
+    /// Pause between two looks at the table while there is something to publish, in milliseconds; none after a full
+    /// batch.
     #[serde_as(as = "DisplayFromStr")]
     pub poll_interval_ms: u64,
     /// The pause grows to this while there is nothing to publish, in milliseconds.
@@ -70,14 +72,20 @@ impl Config {
         }
         let producer = ProducerConfig::take_from(&mut pairs)?;
         let mut config = Self { producer, ..read_pairs(pairs)? };
-        config.topics = config.topics.iter().map(|topic| topic.trim().to_owned()).filter(|topic| !topic.is_empty()).collect();
+        config.topics =
+            config.topics.iter().map(|topic| topic.trim().to_owned()).filter(|topic| !topic.is_empty()).collect();
         config.validate()?;
         Ok(config)
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
-        let letters = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-        if self.table.is_empty() || self.table.len() > 63 || !letters(&self.table) || self.table.starts_with(|first: char| first.is_ascii_digit()) {
+        let letters =
+            |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        if self.table.is_empty()
+            || self.table.len() > 63
+            || !letters(&self.table)
+            || self.table.starts_with(|first: char| first.is_ascii_digit())
+        {
             return Err(ConfigError::new("table", "expected a table name of lower case letters, digits and _"));
         }
         within("batch_size", u64::from(self.batch_size), 1, 10_000)?;
@@ -118,13 +126,23 @@ mod tests {
     fn pairs_are_read_with_defaults() {
         let config = read(&[("topics", "a.v1, b.v1"), ("batch_size", "9"), ("linger_ms", "1")]).unwrap();
         assert_eq!((config.batch_size, config.poll_interval_ms, config.idle_interval_ms), (9, 20, 100));
-        assert_eq!((config.topics, config.table.as_str(), config.producer.linger_ms), (vec!["a.v1".to_owned(), "b.v1".to_owned()], "outbox", 1));
+        assert_eq!(
+            (config.topics, config.table.as_str(), config.producer.linger_ms),
+            (vec!["a.v1".to_owned(), "b.v1".to_owned()], "outbox", 1)
+        );
         assert!(!format!("{:?}", read(&[]).unwrap()).contains("hunter2"));
     }
 
     #[test]
     fn errors_name_the_key() {
-        for (key, value) in [("table", "a; drop"), ("table", ""), ("table", "1a"), ("batch_size", "0"), ("batch_size", "x"), ("idle_interval_ms", "1")] {
+        for (key, value) in [
+            ("table", "a; drop"),
+            ("table", ""),
+            ("table", "1a"),
+            ("batch_size", "0"),
+            ("batch_size", "x"),
+            ("idle_interval_ms", "1"),
+        ] {
             assert_eq!(read(&[(key, value)]).unwrap_err().key, key);
         }
         assert!(read(&[("tables", "x")]).unwrap_err().to_string().contains("tables"));

@@ -1,5 +1,6 @@
-//! One relay per table at a time. Invariant: whoever holds a [`Leader`] holds the advisory lock, because the lock belongs to the session of the connection
-//! inside: when the connection is lost, so is the lock, and nothing can be read or marked through it any more.
+//! One relay per table at a time. Invariant: whoever holds a [`Leader`] holds the advisory lock, because the lock
+//! belongs to the session of the connection inside: when the connection is lost, so is the lock, and nothing can be
+//! read or marked through it any more.
 
 use std::time::Duration;
 
@@ -25,7 +26,11 @@ pub(crate) struct Leader {
 
 impl Leader {
     /// Waits for the lock. `None`: shutdown came first.
-    pub(crate) async fn acquire(pool: &PgPool, table: &Table, shutdown: &CancellationToken) -> Result<Option<Self>, Error> {
+    pub(crate) async fn acquire(
+        pool: &PgPool,
+        table: &Table,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Self>, Error> {
         let acquired = pool.acquire().await.map_err(|source| Error::Database { doing: "connecting", source })?;
         // Taken out of the pool: a session with a lock must never be given to anybody else.
         let mut connection = acquired.detach();

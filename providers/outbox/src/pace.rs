@@ -36,7 +36,10 @@ mod tests {
         let mut pace = Pace::new(ms(20), ms(100));
         assert_eq!(pace.after(10, 10), ms(0));
         assert_eq!(pace.after(9, 10), ms(20));
-        assert_eq!([0; 6].map(|found| pace.after(found, 10)), [20, 30, 45, 67, 100, 100].map(|pause| if pause == 67 { Duration::from_micros(67_500) } else { ms(pause) }));
+        assert_eq!(
+            [0; 6].map(|found| pace.after(found, 10)),
+            [20, 30, 45, 67, 100, 100].map(|pause| if pause == 67 { Duration::from_micros(67_500) } else { ms(pause) })
+        );
         assert_eq!(pace.after(1, 10), ms(20));
         assert_eq!(pace.after(0, 10), ms(20));
     }

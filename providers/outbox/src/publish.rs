@@ -1,9 +1,10 @@
-//! Publishes one batch so that order per key survives any partial failure. Invariant: a row is sent only when every earlier row of its key, in this batch,
-//! was acknowledged.
+//! Publishes one batch so that order per key survives any partial failure. Invariant: a row is sent only when every
+//! earlier row of its key, in this batch, was acknowledged.
 //!
-//! The idempotent producer alone does not give that: when a record times out, one that was queued behind it may still be accepted, and the retry of the
-//! first would come after it. So a batch goes out in waves: the first row of every key together, then the second rows, and so on. Rows of one key in
-//! one batch are rare (a key is one order), so that there is nearly always one wave, and never more than the longest run of one key.
+//! The idempotent producer alone does not give that: when a record times out, one that was queued behind it may still
+//! be accepted, and the retry of the first would come after it. So a batch goes out in waves: the first row of every
+//! key together, then the second rows, and so on. Rows of one key in one batch are rare (a key is one order), so that
+//! there is nearly always one wave, and never more than the longest run of one key.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -32,7 +33,8 @@ pub(crate) struct Poison {
     pub(crate) reason: String,
 }
 
-/// What became of a batch. Rows that are in none of the lists were not sent, or not acknowledged: they stay as they are.
+/// What became of a batch. Rows that are in none of the lists were not sent, or not acknowledged: they stay as they
+/// are.
 #[derive(Debug, Default)]
 pub(crate) struct Published {
     /// Ids of the rows that were acknowledged.
@@ -122,7 +124,8 @@ mod tests {
     #[async_trait]
     impl Publisher for Broker {
         async fn publish(&self, records: Vec<Record>) -> Vec<Result<(), ProduceError>> {
-            let name = |record: &Record| format!("{}{}", String::from_utf8_lossy(record.key.as_ref().unwrap()), record.topic);
+            let name =
+                |record: &Record| format!("{}{}", String::from_utf8_lossy(record.key.as_ref().unwrap()), record.topic);
             self.0.lock().unwrap().push(records.iter().map(name).collect());
             let answer = |record: &Record| match record.payload.as_slice() {
                 b"poison" => Err(ProduceError::Rejected("too large".to_owned())),
@@ -148,7 +151,9 @@ mod tests {
     #[tokio::test]
     async fn rows_of_one_key_go_one_after_the_other() {
         let broker = Broker::default();
-        let published = in_order(&broker, rows(&[("a", "ok"), ("b", "ok"), ("a", "ok"), ("a", "ok"), ("c", "ok"), ("b", "ok")])).await;
+        let published =
+            in_order(&broker, rows(&[("a", "ok"), ("b", "ok"), ("a", "ok"), ("a", "ok"), ("c", "ok"), ("b", "ok")]))
+                .await;
         assert_eq!(*broker.0.lock().unwrap(), [vec!["a0", "b1", "c4"], vec!["a2", "b5"], vec!["a3"]]);
         assert_eq!(published.acknowledged, [0, 1, 4, 2, 5, 3]);
     }
@@ -156,7 +161,11 @@ mod tests {
     #[tokio::test]
     async fn poison_stops_its_key_only() {
         let broker = Broker::default();
-        let published = in_order(&broker, rows(&[("a", "poison"), ("b", "ok"), ("a", "ok"), ("b", "ok"), ("c", "malformed"), ("c", "ok")])).await;
+        let published = in_order(
+            &broker,
+            rows(&[("a", "poison"), ("b", "ok"), ("a", "ok"), ("b", "ok"), ("c", "malformed"), ("c", "ok")]),
+        )
+        .await;
         assert_eq!(*broker.0.lock().unwrap(), [vec!["a0", "b1"], vec!["b3"]]);
         assert_eq!(published.acknowledged, [1, 3]);
         assert_eq!(published.poison.iter().map(|poison| poison.row.id).collect::<Vec<_>>(), [4, 0]);

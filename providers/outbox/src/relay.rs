@@ -1,5 +1,5 @@
-//! The relay from start to end: topics, lock, work, resign. Invariant: an unreachable database or cluster never ends it; only a shutdown or a refused
-//! configuration does.
+//! The relay from start to end: topics, lock, work, resign. Invariant: an unreachable database or cluster never ends
+//! it; only a shutdown or a refused configuration does.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::leader::Leader;
 use crate::pace::Pace;
-use crate::publish::{self, Publisher};
+use crate::publish::{self, Poison, Publisher};
 use crate::table::Table;
 use crate::telemetry;
 
@@ -54,7 +54,8 @@ impl Relay {
         Ok(Self { config, table, postgres, publisher: producer })
     }
 
-    /// Publishes until `shutdown`. A batch that is being sent is finished and marked first, which takes at most about the producer's delivery time-out.
+    /// Publishes until `shutdown`. A batch that is being sent is finished and marked first, which takes at most about
+    /// the producer's delivery time-out.
     ///
     /// # Errors
     /// [`Error::Invalid`], or [`Error::Kafka`] if the cluster refuses a topic for good. Everything else is waited out.
@@ -64,7 +65,8 @@ impl Relay {
         while !shutdown.is_cancelled() {
             let begun = Instant::now();
             let result = if topics_ready {
-                // Heeds the shutdown by itself, so that a batch is never cut off between its acknowledgements and their marks.
+                // Heeds the shutdown by itself, so that a batch is never cut off between its acknowledgements and their
+                // marks.
                 self.lead(&shutdown).await
             } else {
                 tokio::select! {
@@ -74,7 +76,9 @@ impl Relay {
             };
             match result {
                 Ok(()) => failures = 0,
-                Err(error @ (Error::Invalid(_) | Error::Kafka(swiftcart_provider_kafka::Error::Invalid(_)))) => return Err(error),
+                Err(error @ (Error::Invalid(_) | Error::Kafka(swiftcart_provider_kafka::Error::Invalid(_)))) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     // After some good time an error is a new one, and not the next of a row.
                     failures = if begun.elapsed() > GOOD_TIME { 1 } else { failures + 1 };
@@ -93,7 +97,9 @@ impl Relay {
 
     /// Waits for the lock, works, and gives the lock back.
     async fn lead(&self, shutdown: &CancellationToken) -> Result<(), Error> {
-        let Some(mut leader) = Leader::acquire(self.postgres.pool(), &self.table, shutdown).await? else { return Ok(()) };
+        let Some(mut leader) = Leader::acquire(self.postgres.pool(), &self.table, shutdown).await? else {
+            return Ok(());
+        };
         tracing::info!(database = leader.database, table = self.config.table, "the outbox relay is at work");
         telemetry::active(&leader.database, true);
         let result = self.work(&mut leader, shutdown).await;
@@ -133,16 +139,22 @@ impl Relay {
     }
 
     /// Sends a batch and marks what was acknowledged. Returns why, if Kafka did not take everything that it could take.
-    async fn publish(&self, leader: &mut Leader, rows: Vec<crate::row::Row>, blocked: &mut Blocked) -> Result<Option<String>, Error> {
+    async fn publish(
+        &self,
+        leader: &mut Leader,
+        rows: Vec<crate::row::Row>,
+        blocked: &mut Blocked,
+    ) -> Result<Option<String>, Error> {
         let begun = Instant::now();
         let count = rows.len();
         let published = publish::in_order(self.publisher.as_ref(), rows).await;
         telemetry::batch(&leader.database, count, published.acknowledged.len(), begun.elapsed());
         for poison in published.poison {
-            let row = &poison.row;
-            telemetry::poison(&leader.database);
-            tracing::error!(database = leader.database, event_id = %row.event_id, id = row.id, topic = row.topic, reason = poison.reason, "an outbox row cannot be published; later rows of its key wait");
-            blocked.block(poison.row.key, Instant::now());
+            let Poison { row, reason } = poison;
+            let (database, event_id, id, topic) = (&leader.database, row.event_id, row.id, &row.topic);
+            telemetry::poison(database);
+            tracing::error!(database, %event_id, id, topic, reason, "an outbox row cannot be published; its key waits");
+            blocked.block(row.key, Instant::now());
         }
         if !published.acknowledged.is_empty() {
             // If this fails, or we die before it, the rows are published again: at least once.

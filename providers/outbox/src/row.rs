@@ -1,4 +1,5 @@
-//! A row of the outbox and the record that it becomes. Pure. Invariant: a row that cannot become a record says why; it never stops the others.
+//! A row of the outbox and the record that it becomes. Pure. Invariant: a row that cannot become a record says why; it
+//! never stops the others.
 
 use serde_json::Value;
 use swiftcart_provider_kafka::{Header, Record};
@@ -42,13 +43,23 @@ mod tests {
     use super::*;
 
     fn row(headers: Value) -> Row {
-        Row { id: 1, event_id: Uuid::nil(), topic: "t".to_owned(), key: "k".to_owned(), payload: "{}".to_owned(), headers }
+        Row {
+            id: 1,
+            event_id: Uuid::nil(),
+            topic: "t".to_owned(),
+            key: "k".to_owned(),
+            payload: "{}".to_owned(),
+            headers,
+        }
     }
 
     #[test]
     fn a_row_becomes_a_record() {
         let record = row(json!({"ce_id": "1", "traceparent": "00-ä"})).record().unwrap();
-        assert_eq!((record.topic.as_str(), record.key.as_deref(), record.payload.as_slice()), ("t", Some(&b"k"[..]), &b"{}"[..]));
+        assert_eq!(
+            (record.topic.as_str(), record.key.as_deref(), record.payload.as_slice()),
+            ("t", Some(&b"k"[..]), &b"{}"[..])
+        );
         assert_eq!(record.headers, [Header::new("ce_id", "1"), Header::new("traceparent", "00-ä")]);
     }
 

@@ -1,4 +1,5 @@
-//! The outbox table: all SQL of this crate. Invariant: the only thing put into the text of a statement is a table name that [`crate::Config`] has validated.
+//! The outbox table: all SQL of this crate. Invariant: the only thing put into the text of a statement is a table name
+//! that [`crate::Config`] has validated.
 
 use std::time::Duration;
 
@@ -34,15 +35,16 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(name: &str) -> Self {
-        // Ids are drawn before commit, so that rows become visible out of order: a smaller id may appear after a larger one was published. For one key
-        // that cannot happen, because its writers are serialised by the row of the aggregate (the order) that they change in the same transaction.
+        // Ids are drawn before commit, so that rows become visible out of order: a smaller id may appear after a larger
+        // one was published. For one key that cannot happen, because its writers are serialised by the row of the
+        // aggregate (the order) that they change in the same transaction.
         let select = format!(
             "SELECT id, event_id, topic, key, payload, headers FROM {name} \
              WHERE published_at IS NULL AND key <> ALL($2) ORDER BY id LIMIT $1"
         );
         let mark = format!("UPDATE {name} SET published_at = now() WHERE id = ANY($1)");
         let backlog = format!(
-            "SELECT count(*) AS rows, coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest_seconds \
+            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 \
              FROM (SELECT created_at FROM {name} WHERE published_at IS NULL ORDER BY id LIMIT {MAX_COUNTED}) AS waiting"
         );
         Self { name: name.to_owned(), select, mark, backlog }
@@ -50,12 +52,18 @@ impl Table {
 
     /// Takes the lock of the relay of this table, for as long as the connection lives. False: another session has it.
     pub(crate) async fn try_lock(&self, connection: &mut PgConnection) -> Result<bool, Error> {
-        let lock = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))").bind(format!("outbox relay of {}", self.name));
+        let lock = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")
+            .bind(format!("outbox relay of {}", self.name));
         bounded("taking the lock of the relay", lock.fetch_one(connection)).await
     }
 
     /// The oldest rows that are not published, without those of some keys.
-    pub(crate) async fn unpublished(&self, connection: &mut PgConnection, limit: u32, without: Vec<String>) -> Result<Vec<Row>, Error> {
+    pub(crate) async fn unpublished(
+        &self,
+        connection: &mut PgConnection,
+        limit: u32,
+        without: Vec<String>,
+    ) -> Result<Vec<Row>, Error> {
         type Columns = (i64, Uuid, String, String, String, Value);
         let select = sqlx::query_as(AssertSqlSafe(self.select.as_str())).bind(i64::from(limit)).bind(without);
         let rows: Vec<Columns> = bounded("reading the outbox", select.fetch_all(connection)).await?;
@@ -77,11 +85,12 @@ impl Table {
     }
 }
 
-/// The name of the database, for labels; and a session that a dead client loses soon: without that, the lock of a host that vanished would be held until
-/// the operating system gives up its connection, hours later.
+/// The name of the database, for labels; and a session that a dead client loses soon: without that, the lock of a host
+/// that vanished would be held until the operating system gives up its connection, hours later.
 pub(crate) async fn prepare_session(connection: &mut PgConnection) -> Result<String, Error> {
     let statement = "SELECT current_database()::text FROM (SELECT set_config('tcp_keepalives_idle', '5', false), \
-                     set_config('tcp_keepalives_interval', '2', false), set_config('tcp_keepalives_count', '3', false)) AS settings";
+                     set_config('tcp_keepalives_interval', '2', false), \
+                     set_config('tcp_keepalives_count', '3', false)) AS settings";
     bounded("preparing the session", sqlx::query_scalar(statement).fetch_one(connection)).await
 }
 

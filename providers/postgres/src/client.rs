@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 
-use crate::config::Config;
+use crate::config::{Config, PlanCacheMode};
 use crate::connection::Leased;
 use crate::error::{Error, Failure, not_connected};
-use crate::limits::{MAX_IDLE, MAX_LIFETIME, NETWORK_GRACE, STATEMENT_CACHE, TEST_AFTER_IDLE};
+use crate::limits::{MAX_IDLE, MAX_LIFETIME, NETWORK_GRACE, REPLAN_ONCE_IN, STATEMENT_CACHE, TEST_AFTER_IDLE};
 use crate::measure::Measure;
 use crate::statement::bind;
 use crate::transaction;
@@ -56,6 +56,7 @@ impl Postgres {
             ("idle_in_transaction_session_timeout", format!("{}ms", (step_limit + NETWORK_GRACE).as_millis())),
             ("plan_cache_mode", config.plan_cache_mode.as_str().to_owned()),
         ]);
+        let replans = config.plan_cache_mode == PlanCacheMode::Auto;
         let measure = Measure::new(options.get_database().unwrap_or("default"));
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
@@ -63,12 +64,13 @@ impl Postgres {
             .max_lifetime(MAX_LIFETIME)
             .idle_timeout(MAX_IDLE)
             .test_before_acquire(false)
-            .before_acquire(|connection, lease| {
+            .before_acquire(move |connection, lease| {
                 Box::pin(async move {
-                    if lease.idle_for < TEST_AFTER_IDLE {
+                    let replan = replans && rand::random_ratio(1, REPLAN_ONCE_IN);
+                    if lease.idle_for < TEST_AFTER_IDLE && !replan {
                         return Ok(true);
                     }
-                    Ok(matches!(tokio::time::timeout(NETWORK_GRACE, connection.ping()).await, Ok(Ok(()))))
+                    Ok(matches!(tokio::time::timeout(NETWORK_GRACE, refresh(connection, replan)).await, Ok(Ok(()))))
                 })
             })
             .connect_with(options)
@@ -131,4 +133,12 @@ impl Postgres {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// Finds out whether a connection is alive, and throws its plans away if asked to: see [`PlanCacheMode`].
+async fn refresh(connection: &mut PgConnection, replan: bool) -> Result<(), sqlx::Error> {
+    if replan {
+        return connection.execute("DISCARD PLANS").await.map(drop);
+    }
+    connection.ping().await
 }

@@ -26,6 +26,10 @@ pub(crate) const NETWORK_GRACE: Duration = Duration::from_millis(1_000);
 /// A connection that lay idle for longer is tested before use. Testing each time would add a round trip to every call.
 pub(crate) const TEST_AFTER_IDLE: Duration = Duration::from_millis(500);
 
+/// In how many uses of a connection its plans are thrown away once, on average. Uses, not time: tables grow with use. One round trip and
+/// planning some twenty statements again (a tenth of a millisecond each) come to a few microseconds per use.
+pub(crate) const REPLAN_ONCE_IN: u32 = 1_000;
+
 /// Connections are replaced after this time, so that those of a failed-over or rebalanced server do not live for ever.
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
 

@@ -83,7 +83,11 @@ impl Keys {
 }
 
 fn lock(folder: &Path) -> anyhow::Result<fs::File> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(|| format!("making {}", folder.display()))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("making {}", folder.display()))?;
     let path = folder.join(".lock");
     let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
     file.lock().with_context(|| format!("locking {}", path.display()))?;
@@ -136,7 +140,8 @@ fn generate(algorithm: Algorithm) -> anyhow::Result<String> {
 }
 
 fn key(algorithm: Algorithm, pem: &[u8]) -> anyhow::Result<Key> {
-    let signing = if algorithm == Algorithm::ES256 { EncodingKey::from_ec_pem(pem)? } else { EncodingKey::from_rsa_pem(pem)? };
+    let signing =
+        if algorithm == Algorithm::ES256 { EncodingKey::from_ec_pem(pem)? } else { EncodingKey::from_rsa_pem(pem)? };
     let mut public = Jwk::from_encoding_key(&signing, algorithm)?;
     let id = public.thumbprint(ThumbprintHash::SHA256)?;
     public.common.key_id = Some(id.clone());

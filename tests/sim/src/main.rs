@@ -55,7 +55,9 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Psp { address, journal, secret_key_env } => {
             let secret_key = match secret_key_env {
-                Some(name) => Some(std::env::var(&name).with_context(|| format!("reading the secret key from ${name}"))?),
+                Some(name) => {
+                    Some(std::env::var(&name).with_context(|| format!("reading the secret key from ${name}"))?)
+                }
                 None => None,
             };
             let psp = psp::Psp::open(psp::Options { journal, secret_key })?;

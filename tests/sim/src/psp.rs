@@ -86,9 +86,12 @@ impl Psp {
     }
 
     fn authorize(&self, headers: &HeaderMap) -> Result<(), Failure> {
-        let refuse = |message: &str| Err(Failure::new(StatusCode::UNAUTHORIZED, "invalid_request_error", None, None, message));
+        let refuse =
+            |message: &str| Err(Failure::new(StatusCode::UNAUTHORIZED, "invalid_request_error", None, None, message));
         let Some(presented) = presented_key(headers) else {
-            return refuse("You did not provide an API key. Send it as a bearer token or as the user name of HTTP basic authentication.");
+            return refuse(
+                "You did not provide an API key. Send it as a bearer token or as the user name of HTTP basic authentication.",
+            );
         };
         match &self.0.secret_key {
             Some(expected) if *expected != presented => refuse("Invalid API Key provided."),
@@ -123,14 +126,21 @@ impl Psp {
         }
     }
 
-    async fn write(&self, operation: Operation, path: &str, headers: &HeaderMap, body: &[u8], connection: Connection) -> Response {
+    async fn write(
+        &self,
+        operation: Operation,
+        path: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+        connection: Connection,
+    ) -> Response {
         let before = match self.admit(headers).await {
             Ok(before) => before,
             Err(error) => return failure(error),
         };
         let begun = match self.begin(&operation, path, headers, body) {
             Ok(begun) => begun,
-            Err(refused) => return refused,
+            Err(refused) => return *refused,
         };
         let pays = matches!(operation, Operation::Pay);
         let this = self.clone();
@@ -152,40 +162,56 @@ impl Psp {
     }
 
     /// Looks at the idempotency key and checks the parameters; `Err` is an answer that needs no execution.
-    fn begin(&self, operation: &Operation, path: &str, headers: &HeaderMap, body: &[u8]) -> Result<Begun, Response> {
-        let parameters = Parameters::parse(body).map_err(failure)?;
+    fn begin(
+        &self,
+        operation: &Operation,
+        path: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Begun, Box<Response>> {
+        let refuse = |error| Box::new(failure(error));
+        let parameters = Parameters::parse(body).map_err(refuse)?;
         let fingerprint = parameters.fingerprint(path);
         let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).map(str::to_owned);
         if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > 255) {
             let message = "Idempotency keys must be 1 to 255 characters long.";
-            return Err(failure(Failure::new(StatusCode::BAD_REQUEST, "idempotency_error", None, None, message)));
+            return Err(refuse(Failure::new(StatusCode::BAD_REQUEST, "idempotency_error", None, None, message)));
         }
         let claim = match key {
             None => None,
             Some(key) => {
-                let claim = Claim::take(&self.0, key.clone()).ok_or_else(|| in_use(&key))?;
+                let claim = Claim::take(&self.0, key.clone()).ok_or_else(|| refuse(in_use(&key)))?;
                 // Looked up only after the claim, so that the call which held it before has already written its answer.
                 if let Some(kept) = self.ledger().kept(&key) {
-                    return Err(replay(kept, &fingerprint));
+                    return Err(Box::new(replay(kept, &fingerprint)));
                 }
                 Some(claim)
             }
         };
-        operation.validate(&parameters).map_err(failure)?;
+        operation.validate(&parameters).map_err(refuse)?;
         Ok(Begun { parameters, fingerprint, claim })
     }
 
     fn carry_out(&self, operation: &Operation, before: Before, begun: Begun) -> anyhow::Result<Response> {
         let decline_all = self.0.faults.current().decline_all;
         let mut ledger = self.ledger();
-        let done = if before == Before::Fail { Err(Failure::internal()) } else { operation.execute(&ledger, &begun.parameters, decline_all) };
+        let done = if before == Before::Fail {
+            Err(Failure::internal())
+        } else {
+            operation.execute(&ledger, &begun.parameters, decline_all)
+        };
         let (status, body, mut change) = match done {
             Ok(done) => (done.status, done.body, done.change),
             Err(error) => (error.status, error.body, ledger::Change::default()),
         };
         let body = body.to_string();
         if let Some(claim) = &begun.claim {
-            change.kept = Some(Kept { key: claim.key.clone(), fingerprint: begun.fingerprint.clone(), status: status.as_u16(), body: body.clone() });
+            change.kept = Some(Kept {
+                key: claim.key.clone(),
+                fingerprint: begun.fingerprint.clone(),
+                status: status.as_u16(),
+                body: body.clone(),
+            });
         }
         ledger.commit(change)?;
         Ok(json_text(status, body))
@@ -228,9 +254,11 @@ fn presented_key(headers: &HeaderMap) -> Option<String> {
     (!key.is_empty()).then_some(key)
 }
 
-fn in_use(key: &str) -> Response {
-    let message = format!("There is currently another in-progress request using this Idempotent Key ({key}). Please try again later.");
-    failure(Failure::new(StatusCode::CONFLICT, "idempotency_error", Some("idempotency_key_in_use"), None, message))
+fn in_use(key: &str) -> Failure {
+    let message = format!(
+        "There is currently another in-progress request using this Idempotent Key ({key}). Please try again later."
+    );
+    Failure::new(StatusCode::CONFLICT, "idempotency_error", Some("idempotency_key_in_use"), None, message)
 }
 
 fn replay(kept: &Kept, fingerprint: &str) -> Response {
@@ -255,25 +283,47 @@ fn json_text(status: StatusCode, body: String) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-async fn pay(State(psp): State<Psp>, Extension(connection): Extension<Connection>, headers: HeaderMap, body: Bytes) -> Response {
+async fn pay(
+    State(psp): State<Psp>,
+    Extension(connection): Extension<Connection>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     psp.write(Operation::Pay, "POST /v1/payment_intents", &headers, &body, connection).await
 }
 
-async fn cancel(State(psp): State<Psp>, Extension(connection): Extension<Connection>, Path(id): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+async fn cancel(
+    State(psp): State<Psp>,
+    Extension(connection): Extension<Connection>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let path = format!("POST /v1/payment_intents/{id}/cancel");
     psp.write(Operation::Cancel(id), &path, &headers, &body, connection).await
 }
 
-async fn refund(State(psp): State<Psp>, Extension(connection): Extension<Connection>, headers: HeaderMap, body: Bytes) -> Response {
+async fn refund(
+    State(psp): State<Psp>,
+    Extension(connection): Extension<Connection>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     psp.write(Operation::Refund, "POST /v1/refunds", &headers, &body, connection).await
 }
 
 async fn read_intent(State(psp): State<Psp>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    psp.read(&headers, |ledger| ledger.intent(&id).map(Intent::json).ok_or_else(|| Failure::missing("payment_intent", &id))).await
+    psp.read(&headers, |ledger| {
+        ledger.intent(&id).map(Intent::json).ok_or_else(|| Failure::missing("payment_intent", &id))
+    })
+    .await
 }
 
 async fn read_refund(State(psp): State<Psp>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    psp.read(&headers, |ledger| ledger.refund(&id).map(ledger::Refund::json).ok_or_else(|| Failure::missing("refund", &id))).await
+    psp.read(&headers, |ledger| {
+        ledger.refund(&id).map(ledger::Refund::json).ok_or_else(|| Failure::missing("refund", &id))
+    })
+    .await
 }
 
 async fn list(State(psp): State<Psp>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
@@ -308,10 +358,9 @@ async fn search(State(psp): State<Psp>, RawQuery(query): RawQuery, headers: Head
 
 fn limit(parameters: &Parameters) -> Result<usize, Failure> {
     let limit = parameters.integer("limit")?.unwrap_or(10);
-    usize::try_from(limit)
-        .ok()
-        .filter(|limit| (1..=100).contains(limit))
-        .ok_or_else(|| Failure::parameter("parameter_invalid_integer", "limit", "This value must be between 1 and 100."))
+    usize::try_from(limit).ok().filter(|limit| (1..=100).contains(limit)).ok_or_else(|| {
+        Failure::parameter("parameter_invalid_integer", "limit", "This value must be between 1 and 100.")
+    })
 }
 
 /// `metadata['name']:'value'`, with single or double quotes.

@@ -57,7 +57,8 @@ pub struct Claims {
 /// When there is no key for the algorithm or the clock is before 1970.
 pub fn mint(keys: &Keys, request: &Request) -> anyhow::Result<String> {
     let key = keys.current(request.algorithm)?;
-    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs())?;
+    let now =
+        i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs())?;
     let claims = Claims {
         iss: request.issuer.clone(),
         aud: request.audience.clone(),

@@ -29,21 +29,31 @@ async fn tokens_verify_with_the_published_keys() {
     let client = &reqwest::Client::builder().no_proxy().build().unwrap();
     let base = &base;
 
-    let discovery: Value = client.get(format!("{base}/.well-known/openid-configuration")).send().await.unwrap().json().await.unwrap();
+    let discovery: Value =
+        client.get(format!("{base}/.well-known/openid-configuration")).send().await.unwrap().json().await.unwrap();
     assert_eq!(discovery["issuer"], base.as_str());
-    let key_set = || async { client.get(discovery["jwks_uri"].as_str().unwrap()).send().await.unwrap().json::<JwkSet>().await.unwrap() };
-    let grant = |body: Value| async move { client.post(format!("{base}/token")).json(&body).send().await.unwrap().json::<Value>().await.unwrap() };
+    let key_set = || async {
+        client.get(discovery["jwks_uri"].as_str().unwrap()).send().await.unwrap().json::<JwkSet>().await.unwrap()
+    };
+    let grant = |body: Value| async move {
+        client.post(format!("{base}/token")).json(&body).send().await.unwrap().json::<Value>().await.unwrap()
+    };
 
     let mut tokens = Vec::new();
     for alg in ["ES256", "RS256"] {
-        let answer = grant(json!({"sub": "anna", "email": "anna@example.com", "scope": "orders:read orders:write", "alg": alg})).await;
+        let answer =
+            grant(json!({"sub": "anna", "email": "anna@example.com", "scope": "orders:read orders:write", "alg": alg}))
+                .await;
         let token = answer["access_token"].as_str().unwrap().to_owned();
         let claims = verify(&key_set().await, base, &token);
         assert_eq!((claims.sub.as_str(), claims.email.as_deref()), ("anna", Some("anna@example.com")));
         assert_eq!(claims.exp - claims.iat, 3600);
         tokens.push(token);
     }
-    let form = client.post(format!("{base}/token")).header("content-type", "application/x-www-form-urlencoded").body("sub=bo&scope=orders%3Aread&expires_in=60");
+    let form = client
+        .post(format!("{base}/token"))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body("sub=bo&scope=orders%3Aread&expires_in=60");
     let answer: Value = form.send().await.unwrap().json().await.unwrap();
     assert_eq!(verify(&key_set().await, base, answer["access_token"].as_str().unwrap()).scope, "orders:read");
 

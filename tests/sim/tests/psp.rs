@@ -16,7 +16,8 @@ struct Server {
 
 impl Server {
     async fn start(journal: &Path) -> Self {
-        let psp = psp::Psp::open(psp::Options { journal: journal.to_owned(), secret_key: Some("sk_test_1".into()) }).unwrap();
+        let psp =
+            psp::Psp::open(psp::Options { journal: journal.to_owned(), secret_key: Some("sk_test_1".into()) }).unwrap();
         let listener = serve::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(serve::serve(listener, psp.router(), std::future::pending()));
@@ -41,7 +42,15 @@ impl Server {
     }
 
     async fn get(&self, path: &str) -> Value {
-        self.client.get(format!("{}{path}", self.base)).bearer_auth("sk_test_1").send().await.unwrap().json().await.unwrap()
+        self.client
+            .get(format!("{}{path}", self.base))
+            .bearer_auth("sk_test_1")
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
     }
 
     async fn charges(&self, order: &str) -> i64 {
@@ -50,7 +59,9 @@ impl Server {
 }
 
 fn payment(order: &str, method: &str, amount: i64) -> String {
-    format!("amount={amount}&currency=EUR&payment_method={method}&confirm=true&metadata[order_id]={order}&payment_method_types[]=card")
+    format!(
+        "amount={amount}&currency=EUR&payment_method={method}&confirm=true&metadata[order_id]={order}&payment_method_types[]=card"
+    )
 }
 
 async fn json(response: reqwest::Result<Response>) -> (StatusCode, Value) {
@@ -118,9 +129,16 @@ async fn declines_and_refusals_have_stripes_codes() {
     }
     // A malformed request was not kept, so its key is still free.
     assert_eq!(server.pay("same", "o", "pm_card_visa").await.unwrap().status(), StatusCode::OK);
-    let wrong = server.client.get(format!("{}/v1/refunds/re_1", server.base)).bearer_auth("sk_wrong").send().await.unwrap();
+    let wrong =
+        server.client.get(format!("{}/v1/refunds/re_1", server.base)).bearer_auth("sk_wrong").send().await.unwrap();
     assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
-    let basic = server.client.get(format!("{}/v1/refunds/re_1", server.base)).basic_auth("sk_test_1", Some("")).send().await.unwrap();
+    let basic = server
+        .client
+        .get(format!("{}/v1/refunds/re_1", server.base))
+        .basic_auth("sk_test_1", Some(""))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(basic.status(), StatusCode::NOT_FOUND);
 }
 
@@ -134,10 +152,16 @@ async fn an_intent_that_wants_the_buyer_can_be_cancelled_once() {
     let (status, intent) = json(server.post(&path, None, "cancellation_reason=abandoned".into()).await).await;
     assert_eq!((status, intent["status"].as_str()), (StatusCode::OK, Some("canceled")));
     let (status, refused) = json(server.post(&path, None, String::new()).await).await;
-    assert_eq!((status, refused["error"]["code"].as_str()), (StatusCode::BAD_REQUEST, Some("payment_intent_unexpected_state")));
+    assert_eq!(
+        (status, refused["error"]["code"].as_str()),
+        (StatusCode::BAD_REQUEST, Some("payment_intent_unexpected_state"))
+    );
     let body = payment("o", "pm_card_authenticationRequired", 500) + "&error_on_requires_action=true";
     let (status, refused) = json(server.post("/v1/payment_intents", None, body).await).await;
-    assert_eq!((status, refused["error"]["code"].as_str()), (StatusCode::PAYMENT_REQUIRED, Some("authentication_required")));
+    assert_eq!(
+        (status, refused["error"]["code"].as_str()),
+        (StatusCode::PAYMENT_REQUIRED, Some("authentication_required"))
+    );
     assert_eq!(server.charges("o").await, 0);
 }
 
@@ -147,7 +171,8 @@ async fn refunds_never_give_back_more_than_was_charged() {
     let server = Server::start(&folder.path().join("j")).await;
     let (_, intent) = json(server.pay("a", "o", "pm_card_mastercard").await).await;
     let id = intent["id"].as_str().unwrap();
-    let (status, part) = json(server.post("/v1/refunds", Some("r1"), format!("payment_intent={id}&amount=999")).await).await;
+    let (status, part) =
+        json(server.post("/v1/refunds", Some("r1"), format!("payment_intent={id}&amount=999")).await).await;
     assert_eq!((status, part["status"].as_str()), (StatusCode::OK, Some("succeeded")));
     let (status, _) = json(server.post("/v1/refunds", None, format!("payment_intent={id}&amount=1001")).await).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
@@ -177,7 +202,10 @@ async fn faults_are_what_they_say() {
     server.faults(json!({"fail_next": 1})).await;
     for replayed in [false, true] {
         let answer = server.pay("f", "f", "pm_card_visa").await.unwrap();
-        assert_eq!((answer.status(), answer.headers().contains_key("idempotent-replayed")), (StatusCode::INTERNAL_SERVER_ERROR, replayed));
+        assert_eq!(
+            (answer.status(), answer.headers().contains_key("idempotent-replayed")),
+            (StatusCode::INTERNAL_SERVER_ERROR, replayed)
+        );
     }
     assert_eq!(server.charges("f").await, 0);
 

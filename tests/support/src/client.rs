@@ -41,7 +41,8 @@ impl Answer {
     /// # Errors
     /// When it is none, with status and body.
     pub fn json(&self) -> anyhow::Result<Value> {
-        serde_json::from_slice(&self.body).with_context(|| format!("{} with a body that is not JSON: {}", self.status, self.text()))
+        serde_json::from_slice(&self.body)
+            .with_context(|| format!("{} with a body that is not JSON: {}", self.status, self.text()))
     }
 
     /// The body as text.
@@ -116,7 +117,11 @@ impl Client {
     /// When the issuer's keys cannot be read.
     pub fn new(addresses: &Addresses) -> anyhow::Result<Self> {
         // A proxy of the environment must not come between us and 127.0.0.1.
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).redirect(reqwest::redirect::Policy::none()).build()?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(30))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
         Ok(Self { http, addresses: addresses.clone(), keys: keys::load_or_create(&addresses.issuer_keys)? })
     }
 
@@ -217,8 +222,17 @@ impl Client {
     ///
     /// # Errors
     /// When no answer came.
-    pub async fn post_stock(&self, token: &str, sku: &str, key: Option<&str>, delta: i64, reason: &str) -> anyhow::Result<Answer> {
-        let mut request = self.request(Method::POST, &format!("/products/{sku}/stock"), Some(token))?.json(&json!({"delta": delta, "reason": reason}));
+    pub async fn post_stock(
+        &self,
+        token: &str,
+        sku: &str,
+        key: Option<&str>,
+        delta: i64,
+        reason: &str,
+    ) -> anyhow::Result<Answer> {
+        let mut request = self
+            .request(Method::POST, &format!("/products/{sku}/stock"), Some(token))?
+            .json(&json!({"delta": delta, "reason": reason}));
         if let Some(key) = key {
             request = request.header(HeaderName::from_static("idempotency-key"), key);
         }
@@ -231,7 +245,13 @@ impl Client {
     /// When either call is refused.
     pub async fn stock_product(&self, sku: &str, unit_price: i64, currency: &str, stock: i64) -> anyhow::Result<()> {
         let token = self.token("stock-keeper", "inventory:write")?;
-        let product = self.put_product(&token, sku, &json!({"name": format!("Product {sku}"), "unitPrice": unit_price, "currency": currency})).await?;
+        let product = self
+            .put_product(
+                &token,
+                sku,
+                &json!({"name": format!("Product {sku}"), "unitPrice": unit_price, "currency": currency}),
+            )
+            .await?;
         ensure!(matches!(product.status, 200 | 201), "making {sku}: {} {}", product.status, product.text());
         self.post_stock(&token, sku, None, stock, "restock").await?.expect_status(200)?;
         Ok(())
@@ -242,7 +262,9 @@ impl Client {
     /// # Errors
     /// When the PSP does not take them.
     pub async fn psp_faults(&self, faults: &Value) -> anyhow::Result<()> {
-        send(self.http.put(format!("{}/_control/faults", self.addresses.psp_base_url)).json(faults)).await?.expect_status(204)?;
+        send(self.http.put(format!("{}/_control/faults", self.addresses.psp_base_url)).json(faults))
+            .await?
+            .expect_status(204)?;
         Ok(())
     }
 
@@ -251,7 +273,10 @@ impl Client {
     /// # Errors
     /// When the PSP does not answer.
     pub async fn psp_ledger(&self) -> anyhow::Result<Value> {
-        send(self.http.get(format!("{}/_control/ledger", self.addresses.psp_base_url))).await?.expect_status(200)?.json()
+        send(self.http.get(format!("{}/_control/ledger", self.addresses.psp_base_url)))
+            .await?
+            .expect_status(200)?
+            .json()
     }
 
     /// Empties the PSP's books and clears its faults.
@@ -282,7 +307,11 @@ impl Client {
     }
 
     fn inbox_url(&self, path: &str) -> anyhow::Result<String> {
-        let base = self.addresses.mail_web_url.as_deref().context("there is no inbox to read: set MAIL_WEB_URL beside SMTP_URL")?;
+        let base = self
+            .addresses
+            .mail_web_url
+            .as_deref()
+            .context("there is no inbox to read: set MAIL_WEB_URL beside SMTP_URL")?;
         Ok(format!("{base}{path}"))
     }
 
@@ -319,7 +348,11 @@ impl Client {
 /// When no answer came.
 pub async fn send(request: RequestBuilder) -> anyhow::Result<Answer> {
     let response = request.send().await?;
-    Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body: response.bytes().await?.to_vec() })
+    Ok(Answer {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        body: response.bytes().await?.to_vec(),
+    })
 }
 
 fn sum_of_samples(page: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
@@ -330,7 +363,8 @@ fn sum_of_samples(page: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
                 Some(rest) => rest.rsplit_once('}')?,
                 None => ("", rest.strip_prefix(' ')?),
             };
-            let wanted = labels.iter().all(|(name, value)| found.split(',').any(|label| label == format!("{name}=\"{value}\"")));
+            let wanted =
+                labels.iter().all(|(name, value)| found.split(',').any(|label| label == format!("{name}=\"{value}\"")));
             if wanted { value.split_whitespace().next()?.parse::<f64>().ok() } else { None }
         })
         .sum()
@@ -343,7 +377,9 @@ mod tests {
     #[test]
     fn samples_are_found_by_name_and_labels() {
         let page = "# TYPE a counter\na{x=\"1\",y=\"2\"} 3\na{x=\"2\",y=\"2\"} 4\na_b 5\na 1\n";
-        for (labels, sum) in [(&[("y", "2")][..], 7.0), (&[("x", "1"), ("y", "2")], 3.0), (&[], 8.0), (&[("z", "2")], 0.0)] {
+        for (labels, sum) in
+            [(&[("y", "2")][..], 7.0), (&[("x", "1"), ("y", "2")], 3.0), (&[], 8.0), (&[("z", "2")], 0.0)]
+        {
             assert!((sum_of_samples(page, "a", labels) - sum).abs() < f64::EPSILON);
         }
     }

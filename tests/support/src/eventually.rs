@@ -49,7 +49,10 @@ mod tests {
             async move { if now == 3 { Ok(now) } else { bail!("only {now}") } }
         };
         assert_eq!(eventually(Duration::from_secs(5), "three", attempt).await.unwrap(), 3);
-        let error = eventually(Duration::from_millis(60), "the moon", || async { Err::<(), _>(anyhow::anyhow!("not yet")) }).await.unwrap_err();
+        let error =
+            eventually(Duration::from_millis(60), "the moon", || async { Err::<(), _>(anyhow::anyhow!("not yet")) })
+                .await
+                .unwrap_err();
         let text = format!("{error:#}");
         assert!(text.contains("the moon") && text.contains("not yet"), "{text}");
     }

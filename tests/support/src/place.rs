@@ -35,7 +35,10 @@ impl Place {
     pub fn open(root: &Path, lifetime: Lifetime) -> anyhow::Result<Self> {
         fs::create_dir_all(root).with_context(|| format!("making the data folder {}", root.display()))?;
         let root = root.canonicalize()?;
-        let remembered = fs::read(root.join("ports.json")).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let remembered = fs::read(root.join("ports.json"))
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or_default();
         Ok(Self { root, lifetime, ports: Arc::new(Mutex::new(remembered)) })
     }
 
@@ -57,7 +60,11 @@ impl Place {
     /// When it cannot be made.
     pub fn folder(&self, name: &str) -> anyhow::Result<PathBuf> {
         let path = self.root.join(name);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).with_context(|| format!("making {}", path.display()))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("making {}", path.display()))?;
         Ok(path)
     }
 
@@ -86,7 +93,9 @@ impl Place {
         let path = self.folder("secrets")?.join(name);
         match fs::read_to_string(&path) {
             Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(|| format!("reading {}", path.display())),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("reading {}", path.display()));
+            }
             _ => {}
         }
         let text = make();

@@ -136,9 +136,17 @@ pub(crate) struct Launch {
 
 impl Launch {
     fn command(&self) -> anyhow::Result<Command> {
-        let mut log = fs::OpenOptions::new().create(true).append(true).open(&self.log).with_context(|| format!("opening {}", self.log.display()))?;
+        let mut log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .with_context(|| format!("opening {}", self.log.display()))?;
         writeln!(log, "--- {} starts ---", self.name)?;
-        let mut command = as_user(self.user.as_deref(), (self.lifetime == Lifetime::WithParent).then_some(self.stop_signal.name()), &self.program)?;
+        let mut command = as_user(
+            self.user.as_deref(),
+            (self.lifetime == Lifetime::WithParent).then_some(self.stop_signal.name()),
+            &self.program,
+        )?;
         command
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -196,7 +204,11 @@ fn spawn(command: Command) -> anyhow::Result<Child> {
         Mutex::new(sender)
     });
     let (answer, result) = mpsc::channel();
-    SPAWNER.lock().unwrap_or_else(PoisonError::into_inner).send((command, answer)).map_err(|_| anyhow!("the thread that starts processes has ended"))?;
+    SPAWNER
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .send((command, answer))
+        .map_err(|_| anyhow!("the thread that starts processes has ended"))?;
     result.recv().context("the thread that starts processes has ended")?.context("starting a process")
 }
 
@@ -210,7 +222,8 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(launch: &Launch) -> anyhow::Result<Self> {
-        let child = spawn(launch.command()?).with_context(|| format!("starting {} ({})", launch.name, launch.program.display()))?;
+        let child = spawn(launch.command()?)
+            .with_context(|| format!("starting {} ({})", launch.name, launch.program.display()))?;
         let id = ProcessId::of(child.id()).unwrap_or(ProcessId { pid: child.id(), started_ticks: 0 });
         Ok(Self { child, id, launch: launch.clone() })
     }

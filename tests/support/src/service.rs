@@ -83,7 +83,11 @@ impl Service {
         loop {
             match self.start_once(end).await {
                 // PostgreSQL refuses to start while the back ends of a killed server are still ending.
-                Err(Early(error)) if self.launch.stop_signal == StopSignal::Interrupt && Instant::now() < end && still_ending(&error) => {
+                Err(Early(error))
+                    if self.launch.stop_signal == StopSignal::Interrupt
+                        && Instant::now() < end
+                        && still_ending(&error) =>
+                {
                     sleep(Duration::from_millis(100)).await;
                 }
                 Err(Early(error)) => return Err(error),
@@ -103,11 +107,19 @@ impl Service {
                 Err(_) => "no answer within 2 s".clone_into(&mut last),
             }
             if let Some(status) = process.exited() {
-                return Err(Early(anyhow::anyhow!("{name} ended with {status} before it was ready; the end of {}:\n{}", self.launch.log.display(), tail(&self.launch.log))));
+                return Err(Early(anyhow::anyhow!(
+                    "{name} ended with {status} before it was ready; the end of {}:\n{}",
+                    self.launch.log.display(),
+                    tail(&self.launch.log)
+                )));
             }
             if Instant::now() >= end {
                 let log = tail(&self.launch.log);
-                return Err(Early(anyhow::anyhow!("{name} was not ready within {:?} ({last}); the end of {}:\n{log}", self.deadline, self.launch.log.display())));
+                return Err(Early(anyhow::anyhow!(
+                    "{name} was not ready within {:?} ({last}); the end of {}:\n{log}",
+                    self.deadline,
+                    self.launch.log.display()
+                )));
             }
             sleep(PAUSE).await;
         }

@@ -17,7 +17,7 @@ use crypto_box::SecretKey;
 pub use database::DATABASES;
 pub use external::External;
 pub use host::{Host, HostOptions};
-pub use state::{Addresses, State, down};
+pub use state::{Addresses, Recorded, State, down};
 
 use crate::client::Client;
 use crate::place::Place;
@@ -126,7 +126,12 @@ impl Shop {
         Ok(shop)
     }
 
-    async fn start_services(options: &ShopOptions, place: Place, lock: fs::File, installed: Installed) -> anyhow::Result<Self> {
+    async fn start_services(
+        options: &ShopOptions,
+        place: Place,
+        lock: fs::File,
+        installed: Installed,
+    ) -> anyhow::Result<Self> {
         let external = &options.external;
         let database = async {
             let postgres = match &installed.postgres_bin {
@@ -144,16 +149,24 @@ impl Shop {
         let nats = optional(installed.nats_server.as_deref(), async |program| Nats::start_in(&place, program).await);
         let kafka = optional(installed.kafka.as_ref(), async |program| Kafka::start_in(&place, program).await);
         let maildev = optional(installed.maildev.as_ref(), async |program| Maildev::start_in(&place, program).await);
-        let simulators = async { tokio::try_join!(Psp::start_in(&place, &options.sim_binary), Issuer::start_in(&place, &options.sim_binary)) };
+        let simulators = async {
+            tokio::try_join!(Psp::start_in(&place, &options.sim_binary), Issuer::start_in(&place, &options.sim_binary))
+        };
         let ((postgres, admin_url, database_urls), redis, nats, kafka, maildev, (psp, issuer)) =
             tokio::try_join!(database, redis, nats, kafka, maildev, simulators)?;
 
-        let own_or = |own: Option<String>, external: &Option<String>, variable: &str| own.or_else(|| external.clone()).with_context(|| format!("{variable} is not set"));
+        let own_or = |own: Option<String>, external: &Option<String>, variable: &str| {
+            own.or_else(|| external.clone()).with_context(|| format!("{variable} is not set"))
+        };
         let addresses = Addresses {
             admin_database_url: admin_url,
             database_urls,
             redis_url: own_or(redis.as_ref().map(Redis::url), &external.redis_url, "REDIS_URL")?,
-            kafka_bootstrap_servers: own_or(kafka.as_ref().map(Kafka::bootstrap_servers), &external.kafka_bootstrap_servers, "KAFKA_BOOTSTRAP_SERVERS")?,
+            kafka_bootstrap_servers: own_or(
+                kafka.as_ref().map(Kafka::bootstrap_servers),
+                &external.kafka_bootstrap_servers,
+                "KAFKA_BOOTSTRAP_SERVERS",
+            )?,
             nats_url: nats.as_ref().map(Nats::url).or_else(|| external.nats_url.clone()),
             smtp_url: own_or(maildev.as_ref().map(Maildev::smtp_url), &external.smtp_url, "SMTP_URL")?,
             mail_web_url: maildev.as_ref().map(Maildev::web_url).or_else(|| external.mail_web_url.clone()),
@@ -247,17 +260,8 @@ impl Shop {
         }
     }
 
-    /// Writes the state file anew, which `down` reads; to be called after services were restarted.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn remember_processes(&mut self) -> anyhow::Result<()> {
-        let processes = self.services().into_iter().filter_map(|service| state::Recorded::of(service)).collect();
-        State::update(self.place.root(), processes, self.addresses.clone())
-    }
-
     fn remember(&mut self, options: &ShopOptions) -> anyhow::Result<()> {
-        let processes = self.services().into_iter().filter_map(|service| state::Recorded::of(service)).collect();
+        let processes = self.services().into_iter().filter_map(|service| Recorded::of(service)).collect();
         State::write(self.place.root(), options.lifetime, processes, self.addresses.clone())
     }
 }
@@ -267,7 +271,10 @@ async fn claim(options: &ShopOptions) -> anyhow::Result<(Place, fs::File)> {
     let place = Place::open(&options.data_dir, options.lifetime)?;
     let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).open(place.root().join("lock"))?;
     if lock.try_lock().is_err() {
-        bail!("the data folder {} is used by a shop that is running; stop it first or take another folder", place.root().display());
+        bail!(
+            "the data folder {} is used by a shop that is running; stop it first or take another folder",
+            place.root().display()
+        );
     }
     let root = place.root().to_owned();
     tokio::task::spawn_blocking(move || state::end_left_over(&root)).await??;
@@ -277,11 +284,15 @@ async fn claim(options: &ShopOptions) -> anyhow::Result<(Place, fs::File)> {
 /// The X25519 key pair that mail addresses in events are sealed with (public, secret), in base64.
 fn seal_keys(place: &Place) -> anyhow::Result<(String, String)> {
     let secret = place.secret_or("mail-seal", || STANDARD.encode(rand::random::<[u8; 32]>()))?;
-    let bytes: [u8; 32] = STANDARD.decode(&secret)?.try_into().ok().context("the mail seal key is not 32 bytes long")?;
+    let bytes: [u8; 32] =
+        STANDARD.decode(&secret)?.try_into().ok().context("the mail seal key is not 32 bytes long")?;
     Ok((STANDARD.encode(SecretKey::from(bytes).public_key().as_bytes()), secret))
 }
 
-async fn optional<P, T>(program: Option<P>, start: impl AsyncFnOnce(P) -> anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+async fn optional<P, T>(
+    program: Option<P>,
+    start: impl AsyncFnOnce(P) -> anyhow::Result<T>,
+) -> anyhow::Result<Option<T>> {
     match program {
         Some(program) => start(program).await.map(Some),
         None => Ok(None),

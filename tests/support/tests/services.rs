@@ -1,42 +1,25 @@
 //! Goal: every service starts for real, keeps its data over a stop, a crash and a restart on the same port, and ends when it is dropped.
 //! Method: each service alone in a folder of its own; data goes in and comes out over the service's own protocol.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "tests that report how long a start took")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests that report how long a start took"
+)]
+
+mod ground;
 
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use ground::{INSTALLED, place, report, sim_binary};
 use sqlx::{Connection, PgConnection};
-use swiftcart_support::client::{Client, send};
+use swiftcart_support::client::send;
+use swiftcart_support::eventually;
 use swiftcart_support::service::{Issuer, Kafka, KafkaNode, Maildev, Nats, Postgres, Psp, Redis, Service};
-use swiftcart_support::shop::{DATABASES, External, Shop, ShopOptions, State};
-use swiftcart_support::tools::{Installed, Progress, Tools, Wanted};
-use swiftcart_support::{Lifetime, Place, eventually};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
-
-static INSTALLED: LazyLock<Installed> =
-    LazyLock::new(|| Tools::new(Progress::new(|sentence| println!("{sentence}"))).unwrap().install(Wanted::ALL).unwrap());
-
-/// The simulators' program, built by the same cargo with the same profile.
-fn sim_binary() -> PathBuf {
-    static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
-        let built = Command::new(env!("CARGO")).args(["build", "--release", "--quiet", "-p", "swiftcart-sim"]).status().unwrap();
-        assert!(built.success());
-        // target/release/deps/<this test>
-        std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().parent().unwrap().join("release/swiftcart-sim")
-    });
-    BUILT.clone()
-}
-
-fn place(folder: &Path) -> Place {
-    Place::open(folder, Lifetime::WithParent).unwrap()
-}
-
-fn report(what: &str, since: Instant) {
-    println!("{what}: {:.2} s", since.elapsed().as_secs_f64());
-}
 
 /// Stop, start, kill, start: the service answers again each time and is another process.
 async fn survives(service: &mut Service) {
@@ -59,7 +42,8 @@ async fn survives(service: &mut Service) {
 async fn postgres_keeps_its_data() {
     let folder = tempfile::tempdir().unwrap();
     let since = Instant::now();
-    let mut postgres = Postgres::start_in(&place(folder.path()), INSTALLED.postgres_bin.as_deref().unwrap()).await.unwrap();
+    let mut postgres =
+        Postgres::start_in(&place(folder.path()), INSTALLED.postgres_bin.as_deref().unwrap()).await.unwrap();
     report("postgres: first start", since);
     let mut connection = PgConnection::connect(&postgres.admin_url()).await.unwrap();
     sqlx::raw_sql("CREATE TABLE t (n int); INSERT INTO t VALUES (7)").execute(&mut connection).await.unwrap();
@@ -100,17 +84,20 @@ async fn children_end_with_a_killed_parent() {
         .spawn()
         .unwrap();
     eventually(Duration::from_secs(60), "a parent with a Redis", || async {
-        Ok(anyhow::ensure!(folder.path().join("holding").exists(), "not yet"))
+        anyhow::ensure!(folder.path().join("holding").exists(), "not yet");
+        Ok(())
     })
     .await
     .unwrap();
-    let ports: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.path().join("ports.json")).unwrap()).unwrap();
+    let ports: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.path().join("ports.json")).unwrap()).unwrap();
     let address = (Ipv4Addr::LOCALHOST, u16::try_from(ports["redis"].as_u64().unwrap()).unwrap());
     assert!(TcpStream::connect(address).is_ok());
     parent.kill().unwrap();
     parent.wait().unwrap();
     eventually(Duration::from_secs(10), "the end of the Redis", || async {
-        Ok(anyhow::ensure!(TcpStream::connect(address).is_err(), "it still listens"))
+        anyhow::ensure!(TcpStream::connect(address).is_err(), "it still listens");
+        Ok(())
     })
     .await
     .unwrap();
@@ -184,7 +171,8 @@ async fn a_mail_arrives_in_the_inbox() {
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let (reader, mut writer) = stream.into_split();
     let mut replies = tokio::io::BufReader::new(reader).lines();
-    let message = "From: a@x.test\r\nTo: b@y.test\r\nSubject: Hello\r\nSwiftcart-Mail-Kind: order_confirmed\r\n\r\nText\r\n.";
+    let message =
+        "From: a@x.test\r\nTo: b@y.test\r\nSubject: Hello\r\nSwiftcart-Mail-Kind: order_confirmed\r\n\r\nText\r\n.";
     // The server wants its greeting to be read first; a line with a hyphen after its code is not the last of a reply.
     for command in ["", "EHLO test", "MAIL FROM:<a@x.test>", "RCPT TO:<b@y.test>", "DATA", message, "QUIT"] {
         if !command.is_empty() {
@@ -211,7 +199,8 @@ async fn the_simulators_come_back_with_books_and_keys() {
     let place = place(folder.path());
     let program = sim_binary();
     let since = Instant::now();
-    let (mut psp, mut issuer) = tokio::try_join!(Psp::start_in(&place, &program), Issuer::start_in(&place, &program)).unwrap();
+    let (mut psp, mut issuer) =
+        tokio::try_join!(Psp::start_in(&place, &program), Issuer::start_in(&place, &program)).unwrap();
     report("simulators: first start", since);
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let pay = || {
@@ -229,50 +218,4 @@ async fn the_simulators_come_back_with_books_and_keys() {
     assert_eq!(second.body, first.body);
     assert_eq!(second.header("idempotent-replayed"), Some("true"));
     assert_eq!(send(http.get(issuer.jwks_url())).await.unwrap().body, keys);
-}
-
-#[tokio::test]
-async fn a_shop_starts_twice_on_one_folder() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut options = ShopOptions::new(folder.path(), &sim_binary());
-    options.external = External::default();
-    let _ = &*INSTALLED;
-    let since = Instant::now();
-    let shop = Shop::start(options.clone()).await.unwrap();
-    report("shop without a host: first start", since);
-    let refused = Shop::start(options.clone()).await.unwrap_err();
-    assert!(refused.to_string().contains("is used by a shop that is running"), "{refused:#}");
-    let addresses = shop.addresses().clone();
-    for name in DATABASES {
-        let mut connection = PgConnection::connect(&addresses.database_urls[name]).await.unwrap();
-        sqlx::raw_sql("CREATE TABLE t (n int)").execute(&mut connection).await.unwrap();
-        for other in DATABASES.iter().filter(|other| **other != name) {
-            let (server, _) = addresses.database_urls[name].rsplit_once('/').unwrap();
-            let url = format!("{server}/{other}");
-            assert!(PgConnection::connect(&url).await.is_err(), "{name} can connect to {other}");
-        }
-    }
-    let client = shop.client().unwrap();
-    assert_eq!(client.token("anna", "orders:read").unwrap().split('.').count(), 3);
-    client.psp_faults(&serde_json::json!({"fail_next": 1})).await.unwrap();
-    assert_eq!(client.psp_ledger().await.unwrap()["intents"], serde_json::json!([]));
-    client.psp_reset().await.unwrap();
-    assert!(client.inbox().await.unwrap().is_empty());
-    client.clear_inbox().await.unwrap();
-    let state = State::read(folder.path()).unwrap().unwrap();
-    assert!(state.running() && state.processes.len() == 7);
-    let since = Instant::now();
-    shop.stop().await.unwrap();
-    report("shop without a host: stop", since);
-    assert!(!state.running() && State::read(folder.path()).unwrap().is_none());
-
-    let since = Instant::now();
-    let shop = Shop::start(options).await.unwrap();
-    report("shop without a host: second start", since);
-    assert_eq!(shop.addresses().database_urls, addresses.database_urls);
-    assert_eq!(shop.addresses().kafka_bootstrap_servers, addresses.kafka_bootstrap_servers);
-    let mut connection = PgConnection::connect(&addresses.database_urls["orders"]).await.unwrap();
-    sqlx::raw_sql("SELECT n FROM t").execute(&mut connection).await.unwrap();
-    Client::new(shop.addresses()).unwrap();
-    shop.stop().await.unwrap();
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
-use super::{TARGET, Toolchain, active_sysroot};
+use super::{TARGET, Toolchain, active_sysroot, holds_std};
 use crate::process;
 use crate::workspace::Workspace;
 
@@ -84,20 +84,38 @@ pub(super) fn make(workspace: &Workspace, toolchain: &Toolchain) -> anyhow::Resu
     lock.lock().context("waiting for another run that makes the same toolchain")?;
 
     let home = workspace.cache.join("wasm-toolchain");
-    let marker = fs::read_to_string(home.join(MARKER)).unwrap_or_default();
-    if marker.trim() != RECIPE || !home.join("root").join(platform.loader).exists() {
-        let partial = workspace.cache.join(format!("wasm-toolchain.partial-{}", std::process::id()));
-        let made = unpack(&partial, &platform).and_then(|()| replace(&home, &partial));
-        if made.is_err() {
-            let _ = fs::remove_dir_all(&partial);
+    if is_complete(&home, &platform) {
+        // Only the link is missing, or the wrappers name an active toolchain that has moved since.
+        finish(&home, &platform, name)?;
+        if toolchain.has_target() {
+            return Ok(());
         }
-        made?;
     }
-    // Always written: the wrappers name the folder of the active toolchain, which may have moved since.
-    wrap(&home, &platform)?;
+    let partial = workspace.cache.join(format!("wasm-toolchain.partial-{}", std::process::id()));
+    let made = unpack(&partial, &platform).and_then(|()| replace(&home, &partial));
+    if made.is_err() {
+        let _ = fs::remove_dir_all(&partial);
+    }
+    made?;
+    finish(&home, &platform, name)
+}
+
+fn is_complete(home: &Path, platform: &Platform) -> bool {
+    let root = home.join("root");
+    let std = root.join("usr/lib/rustlib").join(TARGET).join("lib");
+    fs::read_to_string(home.join(MARKER)).is_ok_and(|marker| marker.trim() == RECIPE)
+        && root.join(platform.loader).exists()
+        && WRAPPED.iter().all(|name| root.join("usr/bin").join(name).exists())
+        && holds_std(&std)
+}
+
+/// Writes the wrappers and the marker, and makes the toolchain known to rustup.
+fn finish(home: &Path, platform: &Platform, name: &str) -> anyhow::Result<()> {
+    wrap(home, platform)?;
     fs::write(home.join(MARKER), RECIPE).context("writing the marker")?;
-    process::output(process::command("rustup").args(["toolchain", "link", name]).arg(home.join("toolchain")))?;
-    eprintln!("linked the toolchain {name} to {}", home.join("toolchain").display());
+    let tools = home.join("toolchain");
+    process::output(process::command("rustup").args(["toolchain", "link", name]).arg(&tools))?;
+    eprintln!("linked the toolchain {name} to {}", tools.display());
     Ok(())
 }
 

@@ -54,12 +54,17 @@ impl Orders<'_> {
             return self.told(settlement, trace_id);
         }
         let stored = match &held.key {
-            Some(key) => self.store.find_key(held.order.user_id, key, &[]).map_err(|error| self.unavailable(Some(order_id), &error))?,
+            Some(key) => self
+                .store
+                .find_key(held.order.user_id, key, &[])
+                .map_err(|error| self.unavailable(Some(order_id), &error))?,
             None => None,
         };
         match stored.filter(|record| record.held.order.id == order_id).and_then(|record| record.answer) {
             Some((decision, trace_id)) => Ok(Creation { decision, replayed: false, trace_id }),
-            None if now.order.state == State::Failed => Ok(Creation { decision: Decision::Failed { order: now.order }, replayed: false, trace_id }),
+            None if now.order.state == State::Failed => {
+                Ok(Creation { decision: Decision::Failed { order: now.order }, replayed: false, trace_id })
+            }
             None => Ok(Creation { decision: Decision::Confirmed { order: now.order }, replayed: false, trace_id }),
         }
     }

@@ -95,14 +95,18 @@ impl Orders<'_> {
                 (Ok(Placed::Ours), _) => return self.run(placement.held.clone()),
                 (Ok(Placed::KeyTaken), Some(key)) => match self.find(order.user_id, key, &placement.fingerprint)? {
                     // An earlier try of ours was written after all, and nobody has taken it over.
-                    Some(record) if record.held.order.id == order.id && record.held.epoch == 1 && record.answer.is_none() => {
+                    Some(record)
+                        if record.held.order.id == order.id && record.held.epoch == 1 && record.answer.is_none() =>
+                    {
                         return self.run(placement.held.clone());
                     }
                     Some(record) => return self.repeat(record, &placement.fingerprint),
                     // Its order failed meanwhile and freed the key.
                     None => {}
                 },
-                (Ok(Placed::KeyTaken), None) => return Err(CreateError::Internal("a key is taken that nobody sent".to_owned())),
+                (Ok(Placed::KeyTaken), None) => {
+                    return Err(CreateError::Internal("a key is taken that nobody sent".to_owned()));
+                }
                 (Err(StoreError::Uncertain(_)), _) if attempt < PLACE_TRIES => {}
                 (Err(error), _) => return Err(self.unavailable(None, &error)),
             }
@@ -143,10 +147,16 @@ impl Orders<'_> {
                 let outcome = self.payments.charge(&held.order, &held.payment_method);
                 self.finish(&held, outcome, Verdict::PaymentUnavailable)
             }
-            Err(ReserveError::OutOfStock(shortages)) if !held.is_resumed() => self.conclude(&held, &Verdict::OutOfStock(shortages)),
+            Err(ReserveError::OutOfStock(shortages)) if !held.is_resumed() => {
+                self.conclude(&held, &Verdict::OutOfStock(shortages))
+            }
             // An earlier run may have charged before the reservation was lost. Only payment knows.
-            Err(ReserveError::OutOfStock(shortages)) => self.finish(&held, self.payments.settle(order_id), Verdict::OutOfStock(shortages)),
-            Err(ReserveError::Closed) => self.finish(&held, self.payments.settle(order_id), Verdict::PaymentUnavailable),
+            Err(ReserveError::OutOfStock(shortages)) => {
+                self.finish(&held, self.payments.settle(order_id), Verdict::OutOfStock(shortages))
+            }
+            Err(ReserveError::Closed) => {
+                self.finish(&held, self.payments.settle(order_id), Verdict::PaymentUnavailable)
+            }
             Err(ReserveError::Failed(error)) => {
                 if let Err(error) = self.store.yield_lease(order_id, held.epoch) {
                     self.warn(&format!("order {order_id}: lease not given back: {error}"));

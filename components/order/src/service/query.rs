@@ -51,7 +51,13 @@ impl Orders<'_> {
     ///
     /// # Errors
     /// `BadCursor` for a cursor that is none of ours.
-    pub fn list_orders(&self, caller: &Caller, cursor: Option<&str>, state: Option<State>, limit: u32) -> Result<Page, QueryError> {
+    pub fn list_orders(
+        &self,
+        caller: &Caller,
+        cursor: Option<&str>,
+        state: Option<State>,
+        limit: u32,
+    ) -> Result<Page, QueryError> {
         let after = cursor.map(|cursor| decode(cursor).ok_or(QueryError::BadCursor)).transpose()?;
         let limit = limit.clamp(1, LIMIT_MAX);
         // One more than asked for tells whether there is a next page.

@@ -30,7 +30,8 @@ impl Orders<'_> {
         let order = &due.held.order;
         let age = self.clock.now() - order.created_at;
         if age > ALARM_AFTER_MICROS {
-            let message = format!("order {} is PENDING for {} s, looked at {} times", order.id, age / 1_000_000, due.attempt);
+            let message =
+                format!("order {} is PENDING for {} s, looked at {} times", order.id, age / 1_000_000, due.attempt);
             self.log.log(Level::Error, &message);
         }
         let verdict = match self.payments.settle(order.id) {

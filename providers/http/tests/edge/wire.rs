@@ -56,6 +56,11 @@ impl Wire {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
+    /// The other side may stop reading in the middle.
+    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.write_all(bytes.as_ref()).await;
+    }
+
     /// The next answer, or `None` if the connection ends before one.
     pub async fn reply(&mut self) -> Option<Reply> {
         self.reply_to(false).await

@@ -89,7 +89,9 @@ impl FaultBox {
         if take(&mut faults.hang_next) {
             return Before::Hang;
         }
-        if take(&mut faults.fail_next) || (faults.fail_rate > 0.0 && random.random_bool(faults.fail_rate.clamp(0.0, 1.0))) {
+        if take(&mut faults.fail_next)
+            || (faults.fail_rate > 0.0 && random.random_bool(faults.fail_rate.clamp(0.0, 1.0)))
+        {
             return Before::Fail;
         }
         Before::Nothing

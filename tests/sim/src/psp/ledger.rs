@@ -50,7 +50,8 @@ impl Intent {
     /// Stripe's JSON.
     #[must_use]
     pub fn json(&self) -> Value {
-        let next_action = (self.status == "requires_action").then(|| json!({"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}));
+        let next_action = (self.status == "requires_action")
+            .then(|| json!({"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}));
         let method = (self.status != "requires_payment_method").then_some(&self.payment_method);
         json!({
             "id": self.id, "object": "payment_intent", "amount": self.amount, "amount_capturable": 0,
@@ -144,20 +145,33 @@ impl Ledger {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         }
-        let mut journal = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).with_context(|| format!("opening the journal {}", path.display()))?;
+        let mut journal = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .with_context(|| format!("opening the journal {}", path.display()))?;
         let mut text = Vec::new();
         journal.read_to_end(&mut text)?;
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |position| position + 1);
         let mut changes = Vec::new();
         for (number, line) in text.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n').enumerate() {
             if !line.is_empty() {
-                let change = serde_json::from_slice(line).with_context(|| format!("line {} of {} is no journal line", number + 1, path.display()))?;
+                let change = serde_json::from_slice(line)
+                    .with_context(|| format!("line {} of {} is no journal line", number + 1, path.display()))?;
                 changes.push(change);
             }
         }
         journal.set_len(whole as u64)?;
         journal.seek(SeekFrom::End(0))?;
-        let mut ledger = Self { journal, intents: Vec::new(), intent_index: HashMap::new(), refunds: Vec::new(), kept: HashMap::new() };
+        let mut ledger = Self {
+            journal,
+            intents: Vec::new(),
+            intent_index: HashMap::new(),
+            refunds: Vec::new(),
+            kept: HashMap::new(),
+        };
         changes.into_iter().for_each(|change| ledger.apply(change));
         Ok(ledger)
     }
@@ -263,7 +277,9 @@ impl Ledger {
 /// Seconds since 1970.
 #[must_use]
 pub fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// A new id with Stripe's prefix (`pi`, `ch`, `re`).

@@ -29,23 +29,38 @@ const fn declined(code: &'static str, decline_code: &'static str, message: &'sta
 #[must_use]
 pub fn outcome(method: &str) -> Option<Outcome> {
     Some(match method {
-        "pm_card_visa" | "pm_card_visa_debit" | "pm_card_mastercard" | "pm_card_mastercard_debit" | "pm_card_amex" | "pm_card_discover"
-        | "pm_card_jcb" | "pm_card_diners" | "pm_card_unionpay" => Outcome::Succeeds,
-        "pm_card_authenticationRequired" | "pm_card_threeDSecure2Required" | "pm_card_authenticationRequiredOnSetup" => Outcome::RequiresAction,
+        "pm_card_visa"
+        | "pm_card_visa_debit"
+        | "pm_card_mastercard"
+        | "pm_card_mastercard_debit"
+        | "pm_card_amex"
+        | "pm_card_discover"
+        | "pm_card_jcb"
+        | "pm_card_diners"
+        | "pm_card_unionpay" => Outcome::Succeeds,
+        "pm_card_authenticationRequired"
+        | "pm_card_threeDSecure2Required"
+        | "pm_card_authenticationRequiredOnSetup" => Outcome::RequiresAction,
         "pm_card_chargeDeclined" | "pm_card_visa_chargeDeclined" => GENERIC_DECLINE,
         "pm_card_chargeDeclinedInsufficientFunds" | "pm_card_visa_chargeDeclinedInsufficientFunds" => {
             declined("card_declined", "insufficient_funds", "Your card has insufficient funds.")
         }
-        "pm_card_chargeDeclinedLostCard" | "pm_card_visa_chargeDeclinedLostCard" => declined("card_declined", "lost_card", "Your card was declined."),
+        "pm_card_chargeDeclinedLostCard" | "pm_card_visa_chargeDeclinedLostCard" => {
+            declined("card_declined", "lost_card", "Your card was declined.")
+        }
         "pm_card_chargeDeclinedStolenCard" | "pm_card_visa_chargeDeclinedStolenCard" => {
             declined("card_declined", "stolen_card", "Your card was declined.")
         }
         "pm_card_chargeDeclinedFraudulent" => declined("card_declined", "fraudulent", "Your card was declined."),
         "pm_card_chargeDeclinedExpiredCard" => declined("expired_card", "expired_card", "Your card has expired."),
-        "pm_card_chargeDeclinedIncorrectCvc" => declined("incorrect_cvc", "incorrect_cvc", "Your card's security code is incorrect."),
-        "pm_card_chargeDeclinedProcessingError" => {
-            declined("processing_error", "processing_error", "An error occurred while processing your card. Try again in a little bit.")
+        "pm_card_chargeDeclinedIncorrectCvc" => {
+            declined("incorrect_cvc", "incorrect_cvc", "Your card's security code is incorrect.")
         }
+        "pm_card_chargeDeclinedProcessingError" => declined(
+            "processing_error",
+            "processing_error",
+            "An error occurred while processing your card. Try again in a little bit.",
+        ),
         _ => return None,
     })
 }

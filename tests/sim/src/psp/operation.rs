@@ -47,7 +47,11 @@ impl Operation {
                 parameters.only(&["payment_intent", "amount", "reason", "metadata", "expand"])?;
                 parameters.required("payment_intent")?;
                 match parameters.integer("amount")? {
-                    Some(amount) if amount < 1 => Err(Failure::parameter("parameter_invalid_integer", "amount", "This value must be greater than or equal to 1.")),
+                    Some(amount) if amount < 1 => Err(Failure::parameter(
+                        "parameter_invalid_integer",
+                        "amount",
+                        "This value must be greater than or equal to 1.",
+                    )),
                     _ => Ok(()),
                 }
             }
@@ -69,29 +73,60 @@ impl Operation {
 
 fn validate_payment(parameters: &Parameters) -> Result<(), Failure> {
     parameters.only(&[
-        "amount", "automatic_payment_methods", "capture_method", "confirm", "currency", "description", "error_on_requires_action", "expand", "metadata",
-        "off_session", "payment_method", "payment_method_types", "return_url",
+        "amount",
+        "automatic_payment_methods",
+        "capture_method",
+        "confirm",
+        "currency",
+        "description",
+        "error_on_requires_action",
+        "expand",
+        "metadata",
+        "off_session",
+        "payment_method",
+        "payment_method_types",
+        "return_url",
     ])?;
     let amount = parameters.required("amount").and_then(|_| parameters.integer("amount"))?.unwrap_or_default();
     if amount < MIN_AMOUNT {
-        return Err(Failure::parameter("amount_too_small", "amount", format!("Amount must be at least {MIN_AMOUNT} in the smallest unit of the currency.")));
+        return Err(Failure::parameter(
+            "amount_too_small",
+            "amount",
+            format!("Amount must be at least {MIN_AMOUNT} in the smallest unit of the currency."),
+        ));
     }
     if amount > MAX_AMOUNT {
-        return Err(Failure::parameter("amount_too_large", "amount", format!("Amount must be no more than {MAX_AMOUNT} in the smallest unit of the currency.")));
+        return Err(Failure::parameter(
+            "amount_too_large",
+            "amount",
+            format!("Amount must be no more than {MAX_AMOUNT} in the smallest unit of the currency."),
+        ));
     }
     let currency = parameters.required("currency")?;
     if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         return Err(Failure::parameter("parameter_invalid", "currency", format!("Invalid currency: {currency}.")));
     }
     if parameters.get("confirm") != Some("true") {
-        return Err(Failure::parameter("parameter_invalid", "confirm", "This simulator carries out one-step payments only: confirm must be true."));
+        return Err(Failure::parameter(
+            "parameter_invalid",
+            "confirm",
+            "This simulator carries out one-step payments only: confirm must be true.",
+        ));
     }
     if parameters.get("capture_method") == Some("manual") {
-        return Err(Failure::parameter("parameter_invalid", "capture_method", "This simulator captures at once: capture_method must not be manual."));
+        return Err(Failure::parameter(
+            "parameter_invalid",
+            "capture_method",
+            "This simulator captures at once: capture_method must not be manual.",
+        ));
     }
     let method = parameters.required("payment_method")?;
     if method::outcome(method).is_none() {
-        return Err(Failure::parameter("resource_missing", "payment_method", format!("No such PaymentMethod: '{method}'")));
+        return Err(Failure::parameter(
+            "resource_missing",
+            "payment_method",
+            format!("No such PaymentMethod: '{method}'"),
+        ));
     }
     Ok(())
 }
@@ -112,7 +147,8 @@ fn pay(parameters: &Parameters, decline_all: bool) -> Result<Done, Failure> {
         canceled_at: None,
         created: now(),
     };
-    let outcome = if decline_all { method::GENERIC_DECLINE } else { method::outcome(method).unwrap_or(method::GENERIC_DECLINE) };
+    let outcome =
+        if decline_all { method::GENERIC_DECLINE } else { method::outcome(method).unwrap_or(method::GENERIC_DECLINE) };
     let refuse = parameters.get("error_on_requires_action") == Some("true");
     let (status, body) = match outcome {
         Outcome::Succeeds => (StatusCode::OK, intent.json()),
@@ -147,7 +183,13 @@ fn cancel(ledger: &Ledger, id: &str, parameters: &Parameters) -> Result<Done, Fa
     let mut intent = ledger.intent(id).cloned().ok_or_else(|| Failure::missing("payment_intent", id))?;
     if matches!(intent.status.as_str(), "succeeded" | "canceled") {
         let message = format!("You cannot cancel this PaymentIntent because it has a status of {}.", intent.status);
-        let mut failure = Failure::new(StatusCode::BAD_REQUEST, "invalid_request_error", Some("payment_intent_unexpected_state"), None, message);
+        let mut failure = Failure::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_request_error",
+            Some("payment_intent_unexpected_state"),
+            None,
+            message,
+        );
         if let Some(error) = failure.body.get_mut("error").and_then(Value::as_object_mut) {
             error.insert("payment_intent".to_owned(), intent.json());
         }
@@ -156,14 +198,18 @@ fn cancel(ledger: &Ledger, id: &str, parameters: &Parameters) -> Result<Done, Fa
     "canceled".clone_into(&mut intent.status);
     intent.canceled_at = Some(now());
     intent.cancellation_reason = parameters.get("cancellation_reason").map(str::to_owned);
-    Ok(Done { status: StatusCode::OK, body: intent.json(), change: Change { intent: Some(intent), ..Change::default() } })
+    Ok(Done {
+        status: StatusCode::OK,
+        body: intent.json(),
+        change: Change { intent: Some(intent), ..Change::default() },
+    })
 }
 
 fn refund(ledger: &Ledger, parameters: &Parameters) -> Result<Done, Failure> {
     let id = parameters.required("payment_intent")?;
-    let intent = ledger
-        .intent(id)
-        .ok_or_else(|| Failure::parameter("resource_missing", "payment_intent", format!("No such payment_intent: '{id}'")))?;
+    let intent = ledger.intent(id).ok_or_else(|| {
+        Failure::parameter("resource_missing", "payment_intent", format!("No such payment_intent: '{id}'"))
+    })?;
     if !intent.succeeded() {
         let message = format!("This PaymentIntent ({id}) does not have a successful charge to refund.");
         return Err(Failure::parameter("payment_intent_unexpected_state", "payment_intent", message));
@@ -172,7 +218,13 @@ fn refund(ledger: &Ledger, parameters: &Parameters) -> Result<Done, Failure> {
     if left == 0 {
         let charge = intent.latest_charge.as_deref().unwrap_or_default();
         let message = format!("Charge {charge} has already been refunded.");
-        return Err(Failure::new(StatusCode::BAD_REQUEST, "invalid_request_error", Some("charge_already_refunded"), None, message));
+        return Err(Failure::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_request_error",
+            Some("charge_already_refunded"),
+            None,
+            message,
+        ));
     }
     let amount = parameters.integer("amount")?.unwrap_or(left);
     if amount > left {
@@ -190,5 +242,9 @@ fn refund(ledger: &Ledger, parameters: &Parameters) -> Result<Done, Failure> {
         status: "succeeded".to_owned(),
         created: now(),
     };
-    Ok(Done { status: StatusCode::OK, body: refund.json(), change: Change { refund: Some(refund), ..Change::default() } })
+    Ok(Done {
+        status: StatusCode::OK,
+        body: refund.json(),
+        change: Change { refund: Some(refund), ..Change::default() },
+    })
 }

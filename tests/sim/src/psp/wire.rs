@@ -19,7 +19,13 @@ pub(super) struct Failure {
 impl Failure {
     /// An error of a type (`invalid_request_error`, `api_error`, ...) with optional code and parameter name.
     #[must_use]
-    pub(super) fn new(status: StatusCode, kind: &str, code: Option<&str>, param: Option<&str>, message: impl Into<String>) -> Self {
+    pub(super) fn new(
+        status: StatusCode,
+        kind: &str,
+        code: Option<&str>,
+        param: Option<&str>,
+        message: impl Into<String>,
+    ) -> Self {
         let mut error = json!({"type": kind, "message": message.into()});
         if let Some(fields) = error.as_object_mut() {
             fields.extend(code.map(|code| ("code".to_owned(), json!(code))));
@@ -49,13 +55,25 @@ impl Failure {
     /// The 500 that Stripe gives when something broke inside.
     #[must_use]
     pub(super) fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", None, None, "An unknown error occurred (fault asked for).")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "api_error",
+            None,
+            None,
+            "An unknown error occurred (fault asked for).",
+        )
     }
 
     /// The 503 of a PSP that did nothing at all.
     #[must_use]
     pub(super) fn unavailable() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "api_error", None, None, "The service is unavailable (fault asked for).")
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "api_error",
+            None,
+            None,
+            "The service is unavailable (fault asked for).",
+        )
     }
 }
 
@@ -73,7 +91,11 @@ impl Parameters {
         let mut parameters = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(encoded) {
             if !seen.insert(name.clone()) && !name.ends_with("[]") {
-                return Err(Failure::parameter("parameter_invalid", &name, format!("Parameter {name} was given twice")));
+                return Err(Failure::parameter(
+                    "parameter_invalid",
+                    &name,
+                    format!("Parameter {name} was given twice"),
+                ));
             }
             parameters.insert(name.into_owned(), value.into_owned());
         }
@@ -103,7 +125,9 @@ impl Parameters {
     pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, Failure> {
         self.get(name)
             .map(|value| {
-                value.parse().map_err(|_| Failure::parameter("parameter_invalid_integer", name, format!("Invalid integer: {value}")))
+                value.parse().map_err(|_| {
+                    Failure::parameter("parameter_invalid_integer", name, format!("Invalid integer: {value}"))
+                })
             })
             .transpose()
     }
@@ -113,7 +137,9 @@ impl Parameters {
     pub(super) fn metadata(&self) -> BTreeMap<String, String> {
         self.0
             .iter()
-            .filter_map(|(name, value)| Some((name.strip_prefix("metadata[")?.strip_suffix(']')?.to_owned(), value.clone())))
+            .filter_map(|(name, value)| {
+                Some((name.strip_prefix("metadata[")?.strip_suffix(']')?.to_owned(), value.clone()))
+            })
             .collect()
     }
 
@@ -125,7 +151,11 @@ impl Parameters {
         for name in self.0.keys() {
             let top = name.split_once('[').map_or(name.as_str(), |(top, _)| top);
             if !known.contains(&top) {
-                return Err(Failure::parameter("parameter_unknown", name, format!("Received unknown parameter: {name}")));
+                return Err(Failure::parameter(
+                    "parameter_unknown",
+                    name,
+                    format!("Received unknown parameter: {name}"),
+                ));
             }
         }
         Ok(())

@@ -39,8 +39,9 @@ impl KafkaNode {
     /// When there are no free ports.
     pub fn cluster(place: &Place, count: u32) -> anyhow::Result<Vec<Self>> {
         let name = |node_id: u32| if count == 1 { "kafka".to_owned() } else { format!("kafka-{node_id}") };
-        let voters: Vec<(u32, u16)> =
-            (1..=count).map(|node_id| Ok((node_id, place.port(&format!("{}-controller", name(node_id)))?))).collect::<anyhow::Result<_>>()?;
+        let voters: Vec<(u32, u16)> = (1..=count)
+            .map(|node_id| Ok((node_id, place.port(&format!("{}-controller", name(node_id)))?)))
+            .collect::<anyhow::Result<_>>()?;
         (1..=count)
             .map(|node_id| {
                 Ok(Self {
@@ -60,8 +61,10 @@ impl KafkaNode {
     }
 
     fn properties(&self, data: &Path) -> String {
-        let voters: Vec<String> = self.voters.iter().map(|(node_id, port)| format!("{node_id}@127.0.0.1:{port}")).collect();
-        let controller_port = self.voters.iter().find(|(node_id, _)| *node_id == self.node_id).map_or(0, |(_, port)| *port);
+        let voters: Vec<String> =
+            self.voters.iter().map(|(node_id, port)| format!("{node_id}@127.0.0.1:{port}")).collect();
+        let controller_port =
+            self.voters.iter().find(|(node_id, _)| *node_id == self.node_id).map_or(0, |(_, port)| *port);
         let (port, copies) = (self.port, self.replication_factor);
         let in_sync = copies.div_ceil(2);
         let mut lines = vec![
@@ -134,15 +137,20 @@ impl Kafka {
         fs::write(&properties, node.properties(&data)).with_context(|| format!("writing {}", properties.display()))?;
         let log_config = folder.join("log4j2.properties");
         fs::write(&log_config, LOG_CONFIG)?;
-        let mut java: Vec<_> = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"].map(String::from).to_vec();
+        let mut java: Vec<_> =
+            ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"].map(String::from).to_vec();
         java.push(format!("-Xmx{}m", node.heap_mib));
         java.push(format!("-Dlog4j2.configurationFile={}", log_config.display()));
         java.extend(["-cp".to_owned(), format!("{}/*", program.libs.display())]);
         if !data.join("meta.properties").exists() {
             // The same for all nodes of the cluster, since they share the place.
-            let cluster_id = place.secret_or("kafka-cluster-id", || URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>()))?;
+            let cluster_id =
+                place.secret_or("kafka-cluster-id", || URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>()))?;
             let mut command = Command::new(&program.java);
-            command.args(&java).args(["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", &cluster_id, "-c"]).arg(&properties);
+            command
+                .args(&java)
+                .args(["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", &cluster_id, "-c"])
+                .arg(&properties);
             let data = data.clone();
             tokio::task::spawn_blocking(move || format(&mut command, &data)).await??;
         }
@@ -186,7 +194,12 @@ fn format(command: &mut Command, data: &PathBuf) -> anyhow::Result<()> {
     }
     let output = command.stdin(Stdio::null()).output().context("starting Kafka's storage tool")?;
     if !output.status.success() {
-        bail!("formatting Kafka's data folder ended with {}: {}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "formatting Kafka's data folder ended with {}: {}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(())
 }

@@ -27,7 +27,12 @@ impl Maildev {
         let folder = place.folder("mail")?;
         let mut arguments = vec![program.script.clone().into_os_string()];
         arguments.extend(["--ip", "127.0.0.1", "--web-ip", "127.0.0.1", "--smtp"].map(Into::into));
-        arguments.extend([smtp_port.to_string().into(), "--web".into(), web_port.to_string().into(), "--mail-directory".into()]);
+        arguments.extend([
+            smtp_port.to_string().into(),
+            "--web".into(),
+            web_port.to_string().into(),
+            "--mail-directory".into(),
+        ]);
         arguments.push(folder.clone().into_os_string());
         let launch = Launch {
             name: "maildev".to_owned(),

@@ -25,7 +25,13 @@ impl Nats {
         let (port, monitor) = (place.port("nats")?, place.port("nats-monitor")?);
         let folder = place.folder("nats")?;
         let mut arguments: Vec<_> = ["-js", "-a", "127.0.0.1", "-p"].map(Into::into).to_vec();
-        arguments.extend([port.to_string().into(), "-m".into(), monitor.to_string().into(), "-sd".into(), folder.clone().into_os_string()]);
+        arguments.extend([
+            port.to_string().into(),
+            "-m".into(),
+            monitor.to_string().into(),
+            "-sd".into(),
+            folder.clone().into_os_string(),
+        ]);
         let launch = Launch {
             name: "nats".to_owned(),
             program: program.to_owned(),

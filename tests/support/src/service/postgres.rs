@@ -59,7 +59,8 @@ impl Postgres {
             lifetime: place.lifetime(),
         };
         let url = format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres");
-        let mut postgres = Self { service: Service::new(launch, Ready::Postgres { url }, Duration::from_secs(60)), port, password };
+        let mut postgres =
+            Self { service: Service::new(launch, Ready::Postgres { url }, Duration::from_secs(60)), port, password };
         postgres.start().await?;
         Ok(postgres)
     }
@@ -99,7 +100,10 @@ impl Account {
                 Some(Self { name: name.to_owned(), user, group: fields.next()?.parse().ok()? })
             })
         };
-        find("postgres").or_else(|| find("nobody")).map(Some).ok_or_else(|| anyhow!("PostgreSQL does not run as root and there is neither a user postgres nor nobody"))
+        find("postgres")
+            .or_else(|| find("nobody"))
+            .map(Some)
+            .ok_or_else(|| anyhow!("PostgreSQL does not run as root and there is neither a user postgres nor nobody"))
     }
 }
 
@@ -119,7 +123,8 @@ fn data_folder(place: &Place, account: Option<&Account>) -> anyhow::Result<PathB
         write_private(&place.root().join("postgres-data-is-in"), folder.display().to_string().as_bytes())?;
         folder
     };
-    chown(&folder, Some(account.user), Some(account.group)).with_context(|| format!("giving {} to {}", folder.display(), account.name))?;
+    chown(&folder, Some(account.user), Some(account.group))
+        .with_context(|| format!("giving {} to {}", folder.display(), account.name))?;
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
     Ok(folder)
 }
@@ -149,11 +154,23 @@ fn init(bin: &Path, folder: &Path, account: Option<&Account>, password: &str) ->
     }
     let mut command = as_user(account.map(|account| account.name.as_str()), None, &bin.join("initdb"))?;
     command.arg("-D").arg(&data).arg("--pwfile").arg(&password_file);
-    command.args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]);
+    command.args([
+        "--username=postgres",
+        "--auth=scram-sha-256",
+        "--encoding=UTF8",
+        "--locale=C",
+        "--no-sync",
+        "--no-instructions",
+    ]);
     let output = command.current_dir("/").stdin(Stdio::null()).output().context("starting initdb")?;
     fs::remove_file(&password_file)?;
     if !output.status.success() {
-        bail!("initdb ended with {}: {}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "initdb ended with {}: {}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     fs::remove_file(&mark)?;
     Ok(())

@@ -27,7 +27,10 @@ impl Redis {
         let folder = place.folder("redis")?;
         // In a file rather than in the arguments, which every user of the machine can read.
         let config = folder.join("redis.conf");
-        let text = format!("bind 127.0.0.1\nport {port}\ndir {}\nappendonly yes\nsave \"\"\nrequirepass {password}\ndaemonize no\n", folder.display());
+        let text = format!(
+            "bind 127.0.0.1\nport {port}\ndir {}\nappendonly yes\nsave \"\"\nrequirepass {password}\ndaemonize no\n",
+            folder.display()
+        );
         write_private(&config, text.as_bytes())?;
         let launch = Launch {
             name: "redis".to_owned(),

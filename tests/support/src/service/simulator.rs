@@ -30,11 +30,18 @@ impl Psp {
         let port = place.port("psp")?;
         let secret_key = format!("sk_test_{}", place.secret("psp")?);
         let journal = place.folder("psp")?.join("journal.jsonl");
-        let mut arguments = vec!["psp".into(), "--address".into(), format!("127.0.0.1:{port}").into(), "--journal".into(), journal.into_os_string()];
+        let mut arguments = vec![
+            "psp".into(),
+            "--address".into(),
+            format!("127.0.0.1:{port}").into(),
+            "--journal".into(),
+            journal.into_os_string(),
+        ];
         arguments.extend(["--secret-key-env".into(), SECRET_KEY_VARIABLE.into()]);
         let environment = vec![(SECRET_KEY_VARIABLE.to_owned(), secret_key.clone())];
         let ready = Ready::Http { url: format!("http://127.0.0.1:{port}/_control/faults") };
-        let mut psp = Self { service: simulator(place, "psp", program, arguments, environment, ready)?, port, secret_key };
+        let mut psp =
+            Self { service: simulator(place, "psp", program, arguments, environment, ready)?, port, secret_key };
         psp.start().await?;
         Ok(psp)
     }
@@ -86,7 +93,8 @@ impl Issuer {
             keys.clone().into_os_string(),
         ];
         let ready = Ready::Http { url: format!("{url}/.well-known/jwks.json") };
-        let mut issuer = Self { service: simulator(place, "issuer", program, arguments, Vec::new(), ready)?, port, keys };
+        let mut issuer =
+            Self { service: simulator(place, "issuer", program, arguments, Vec::new(), ready)?, port, keys };
         issuer.start().await?;
         Ok(issuer)
     }

@@ -12,7 +12,11 @@ use crate::place::Place;
 pub const DATABASES: [&str; 4] = ["orders", "payments", "inventory", "notifications"];
 
 /// Makes what is missing and returns the URL of each database for its own role.
-pub(super) async fn provision(place: &Place, admin_url: &str, own_server: bool) -> anyhow::Result<BTreeMap<String, String>> {
+pub(super) async fn provision(
+    place: &Place,
+    admin_url: &str,
+    own_server: bool,
+) -> anyhow::Result<BTreeMap<String, String>> {
     let options: PgConnectOptions = admin_url.parse().context("the database URL")?;
     let mut connection = options.connect().await.context("connecting to PostgreSQL")?;
     if own_server {
@@ -23,7 +27,11 @@ pub(super) async fn provision(place: &Place, admin_url: &str, own_server: bool) 
     for name in DATABASES {
         // Names are constants and passwords hexadecimal digits, so nothing needs quoting.
         let password = place.secret(&format!("database-{name}"))?;
-        let verb = if exists(&mut connection, "SELECT 1 FROM pg_roles WHERE rolname = $1", name).await? { "ALTER" } else { "CREATE" };
+        let verb = if exists(&mut connection, "SELECT 1 FROM pg_roles WHERE rolname = $1", name).await? {
+            "ALTER"
+        } else {
+            "CREATE"
+        };
         run(&mut connection, format!("{verb} ROLE {name} LOGIN PASSWORD '{password}'")).await?;
         if !exists(&mut connection, "SELECT 1 FROM pg_database WHERE datname = $1", name).await? {
             // An administrator who is no superuser may give a database only to a role that he is a member of.
@@ -46,5 +54,9 @@ async fn exists(connection: &mut PgConnection, query: &'static str, name: &str) 
 async fn run(connection: &mut PgConnection, statement: String) -> anyhow::Result<()> {
     // The statement may hold a password and so is not repeated in the error.
     let verb = statement.split(" PASSWORD").next().unwrap_or_default().to_owned();
-    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map(drop).map_err(|error| anyhow!(error).context(verb))
+    sqlx::raw_sql(AssertSqlSafe(statement))
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(|error| anyhow!(error).context(verb))
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use super::state::Addresses;
 use super::seal_keys;
+use super::state::Addresses;
 use crate::place::{Place, write_private};
 use crate::process::{Launch, StopSignal};
 use crate::service::{Ready, Service, is_service};
@@ -66,7 +66,11 @@ is_service!(Host);
 impl Host {
     /// Writes its configuration; enters its addresses.
     pub(super) fn prepare(place: &Place, addresses: &mut Addresses, options: &HostOptions) -> anyhow::Result<Self> {
-        for (path, what) in [(&options.binary, "the host program"), (&options.manifest, "the manifest"), (&options.artifact_root, "the folder of components")] {
+        for (path, what) in [
+            (&options.binary, "the host program"),
+            (&options.manifest, "the manifest"),
+            (&options.artifact_root, "the folder of components"),
+        ] {
             ensure!(path.exists(), "{what} {} is not there", path.display());
         }
         let edge = match options.edge_address {
@@ -115,8 +119,11 @@ impl Host {
 }
 
 fn secrets(addresses: &Addresses, seal_secret: String) -> Vec<(String, String)> {
-    let mut secrets: Vec<(String, String)> =
-        addresses.database_urls.iter().map(|(name, url)| (format!("SWIFTCART_{}_DATABASE_URL", name.to_uppercase()), url.clone())).collect();
+    let mut secrets: Vec<(String, String)> = addresses
+        .database_urls
+        .iter()
+        .map(|(name, url)| (format!("SWIFTCART_{}_DATABASE_URL", name.to_uppercase()), url.clone()))
+        .collect();
     secrets.extend([
         ("SWIFTCART_REDIS_URL".to_owned(), addresses.redis_url.clone()),
         ("SWIFTCART_SMTP_URL".to_owned(), addresses.smtp_url.clone()),
@@ -127,7 +134,12 @@ fn secrets(addresses: &Addresses, seal_secret: String) -> Vec<(String, String)> 
 }
 
 /// The configurations that the manifest names without giving their values. A JSON text in quotes is a YAML text too.
-fn config_yaml(addresses: &Addresses, edge: SocketAddr, seal_public: &str, more: &[(String, String, String)]) -> anyhow::Result<String> {
+fn config_yaml(
+    addresses: &Addresses,
+    edge: SocketAddr,
+    seal_public: &str,
+    more: &[(String, String, String)],
+) -> anyhow::Result<String> {
     let edge = edge.to_string();
     let entries = [
         ("kafka", "bootstrap_servers", addresses.kafka_bootstrap_servers.as_str()),

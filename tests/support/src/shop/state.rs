@@ -51,7 +51,11 @@ pub struct Addresses {
 
 impl std::fmt::Debug for Addresses {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Addresses").field("edge_url", &self.edge_url).field("admin_url", &self.admin_url).finish_non_exhaustive()
+        formatter
+            .debug_struct("Addresses")
+            .field("edge_url", &self.edge_url)
+            .field("admin_url", &self.admin_url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -103,13 +107,13 @@ impl State {
         self.processes.iter().any(|recorded| recorded.process.alive())
     }
 
-    pub(super) fn write(data_dir: &Path, lifetime: Lifetime, processes: Vec<Recorded>, addresses: Addresses) -> anyhow::Result<()> {
+    pub(super) fn write(
+        data_dir: &Path,
+        lifetime: Lifetime,
+        processes: Vec<Recorded>,
+        addresses: Addresses,
+    ) -> anyhow::Result<()> {
         let owner = if lifetime == Lifetime::WithParent { ProcessId::own() } else { None };
-        write_private(&path(data_dir), &serde_json::to_vec_pretty(&Self { owner, processes, addresses })?)
-    }
-
-    pub(super) fn update(data_dir: &Path, processes: Vec<Recorded>, addresses: Addresses) -> anyhow::Result<()> {
-        let owner = Self::read(data_dir)?.and_then(|state| state.owner);
         write_private(&path(data_dir), &serde_json::to_vec_pretty(&Self { owner, processes, addresses })?)
     }
 
@@ -133,7 +137,12 @@ fn path(data_dir: &Path) -> PathBuf {
 /// Returns the names of what was stopped.
 pub fn down(data_dir: &Path) -> anyhow::Result<Vec<String>> {
     let Some(state) = State::read(data_dir)? else { return Ok(Vec::new()) };
-    let stopped = state.processes.iter().filter(|recorded| recorded.process.alive()).map(|recorded| recorded.name.clone()).collect();
+    let stopped = state
+        .processes
+        .iter()
+        .filter(|recorded| recorded.process.alive())
+        .map(|recorded| recorded.name.clone())
+        .collect();
     if let Some(owner) = state.owner.filter(|owner| owner.alive() && ProcessId::own() != Some(*owner)) {
         owner.end(StopSignal::Terminate, OWNER_BOUND)?;
     }
@@ -147,7 +156,10 @@ pub(super) fn end_left_over(data_dir: &Path) -> anyhow::Result<()> {
     let (host, rest): (Vec<_>, Vec<_>) = state.processes.iter().partition(|recorded| recorded.name == "host");
     for group in [host, rest] {
         std::thread::scope(|scope| {
-            let ending: Vec<_> = group.into_iter().map(|recorded| scope.spawn(|| recorded.process.end(recorded.stop_signal, STOP_BOUND))).collect();
+            let ending: Vec<_> = group
+                .into_iter()
+                .map(|recorded| scope.spawn(|| recorded.process.end(recorded.stop_signal, STOP_BOUND)))
+                .collect();
             ending.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread ended in a panic"))?)
         })?;
     }

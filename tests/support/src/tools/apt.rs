@@ -17,7 +17,10 @@ const POLICY_TEXT: &str = "#!/bin/sh\n# Made by SwiftCart while it installs pack
 /// Installs packages without what they merely recommend.
 pub(super) fn install(tools: &Tools, packages: &[&str], by_hand: &str) -> anyhow::Result<()> {
     let refuse = |why: &str| {
-        format!("{why}, so please install this by hand and try again: {by_hand} (on Debian or Ubuntu: sudo apt-get install --no-install-recommends {})", packages.join(" "))
+        format!(
+            "{why}, so please install this by hand and try again: {by_hand} (on Debian or Ubuntu: sudo apt-get install --no-install-recommends {})",
+            packages.join(" ")
+        )
     };
     if find_on_path("apt-get").is_none() {
         bail!(refuse("This system has no apt-get"));
@@ -29,12 +32,18 @@ pub(super) fn install(tools: &Tools, packages: &[&str], by_hand: &str) -> anyhow
     let _policy = Policy::hold()?;
     let apt = |arguments: &[&str], what: &str| {
         let mut command = Command::new("apt-get");
-        command.args(["-o", "DPkg::Lock::Timeout=300", "-q"]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+        command
+            .args(["-o", "DPkg::Lock::Timeout=300", "-q"])
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("RUNLEVEL", "1");
         run(&mut command, what)
     };
     // A list that cannot be refreshed may still serve; the installation tells.
     if let Err(error) = apt(&["update"], "refreshing the list of packages") {
-        tools.progress.say(format!("The list of packages could not be refreshed, going on with the old one: {error:#}"));
+        tools
+            .progress
+            .say(format!("The list of packages could not be refreshed, going on with the old one: {error:#}"));
     }
     let mut arguments = vec!["install", "-y", "--no-install-recommends"];
     arguments.extend(packages);

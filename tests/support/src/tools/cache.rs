@@ -23,7 +23,12 @@ pub fn cache_folder() -> anyhow::Result<PathBuf> {
 pub(super) fn lock(cache: &Path, name: &str, progress: &Progress) -> anyhow::Result<fs::File> {
     fs::create_dir_all(cache).with_context(|| format!("making the cache folder {}", cache.display()))?;
     let path = cache.join(format!("{name}.lock"));
-    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).with_context(|| format!("opening {}", path.display()))?;
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("opening {}", path.display()))?;
     if file.try_lock().is_err() {
         progress.say(format!("Waiting for another run that is installing {name}"));
         file.lock().with_context(|| format!("locking {}", path.display()))?;
@@ -32,7 +37,11 @@ pub(super) fn lock(cache: &Path, name: &str, progress: &Progress) -> anyhow::Res
 }
 
 /// The folder `<cache>/<name>`; if it is missing, `fill` gets a temporary folder that becomes it.
-pub(super) fn folder(tools: &Tools, name: &str, fill: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<PathBuf> {
+pub(super) fn folder(
+    tools: &Tools,
+    name: &str,
+    fill: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<PathBuf> {
     let folder = tools.cache.join(name);
     if folder.exists() {
         return Ok(folder);

@@ -41,7 +41,8 @@ pub(super) fn kafka(tools: &Tools) -> anyhow::Result<KafkaProgram> {
 
 /// A Java of at least version 17: `$JAVA_HOME`'s, else the one on the path.
 pub(super) fn java() -> anyhow::Result<PathBuf> {
-    let home = std::env::var_os("JAVA_HOME").map(|home| PathBuf::from(home).join("bin/java")).filter(|java| java.exists());
+    let home =
+        std::env::var_os("JAVA_HOME").map(|home| PathBuf::from(home).join("bin/java")).filter(|java| java.exists());
     let mut seen = String::new();
     for java in home.into_iter().chain(find_on_path("java")) {
         match version(&java) {
@@ -55,7 +56,8 @@ pub(super) fn java() -> anyhow::Result<PathBuf> {
 
 /// Read from the file that every JDK carries, because starting a Java only to ask it costs a tenth of a second.
 fn version(java: &PathBuf) -> anyhow::Result<u32> {
-    let release = java.canonicalize().ok().and_then(|java| fs::read_to_string(java.parent()?.parent()?.join("release")).ok());
+    let release =
+        java.canonicalize().ok().and_then(|java| fs::read_to_string(java.parent()?.parent()?.join("release")).ok());
     let stated = release.as_deref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("JAVA_VERSION=\"")));
     let said = match stated {
         Some(stated) => stated.to_owned(),

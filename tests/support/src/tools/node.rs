@@ -40,14 +40,24 @@ fn system_node(tools: &Tools) -> Option<(PathBuf, PathBuf)> {
 fn install(tools: &Tools, node: &Path, npm: &Path, unfinished: &Path) -> anyhow::Result<()> {
     tools.progress.say("Installing the mail catcher (maildev 3.0.0)");
     // npm is a script for a `node` on the path, or, from the wheel, a script file to be run by that very Node.js.
-    let mut command = if npm.extension().is_some_and(|extension| extension == "js") { Command::new(node) } else { Command::new(npm) };
+    let mut command =
+        if npm.extension().is_some_and(|extension| extension == "js") { Command::new(node) } else { Command::new(npm) };
     if npm.extension().is_some_and(|extension| extension == "js") {
         command.arg(npm);
     }
     let mut path = node.parent().map(|folder| folder.as_os_str().to_owned()).unwrap_or_default();
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap_or_default());
-    command.args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--omit=dev", "--loglevel=error", "--prefix"]);
+    command.args([
+        "install",
+        "--no-audit",
+        "--no-fund",
+        "--no-package-lock",
+        "--ignore-scripts",
+        "--omit=dev",
+        "--loglevel=error",
+        "--prefix",
+    ]);
     command.arg(unfinished).arg(MAILDEV).current_dir(unfinished).env("PATH", path);
     run(&mut command, "installing maildev")
 }

