@@ -291,7 +291,7 @@ pub struct Row<'a> {
     values: &'a [Value],
 }
 
-impl<'a> Row<'a> {
+impl Row<'_> {
     /// The column as `T`; ask for `Option<T>` where it may be null.
     ///
     /// # Errors

@@ -41,6 +41,9 @@ pub(crate) struct Reservation {
     marker: bool,
 }
 
+/// Something that happens between two steps of a use case.
+pub(crate) type Meanwhile = fn(&World);
+
 #[derive(Default)]
 pub(crate) struct World {
     pub(crate) products: RefCell<BTreeMap<String, (Product, i64)>>,
@@ -59,7 +62,7 @@ pub(crate) struct World {
     /// Fails at this step.
     pub(crate) fuse: Cell<Option<(u32, Fail)>>,
     /// Run once, just before the value of a refill is set.
-    pub(crate) meanwhile: RefCell<Option<Box<dyn Fn(&World)>>>,
+    pub(crate) meanwhile: Cell<Option<Meanwhile>>,
 }
 
 impl World {
@@ -344,7 +347,7 @@ impl Counters for &World {
         })
     }
     fn finish_refill(&self, values: &[(String, String, i64)]) -> Result<(), Error> {
-        let meanwhile = self.meanwhile.borrow_mut().take();
+        let meanwhile = self.meanwhile.take();
         if let Some(meanwhile) = meanwhile {
             meanwhile(self);
         }

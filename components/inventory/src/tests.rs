@@ -7,7 +7,7 @@ use swiftcart_domain::event::{Item, Order, OrderConfirmed, OrderFailed, OrderFai
 use uuid::Uuid;
 
 use crate::error::{CatalogError, ConsumeError, Error, QuoteError, ReserveError};
-use crate::fake::{Audit, Fail, World};
+use crate::fake::{Audit, Fail, Meanwhile, World};
 use crate::model::{AdjustmentKey, Line, Reason, Shortage};
 
 const ORDER: Uuid = Uuid::from_u128(1);
@@ -255,7 +255,7 @@ fn a_refill_starts_again_when_the_stock_changed_under_it() {
         world.counters.borrow_mut().clear();
         world
     };
-    let meanwhile: [(fn(&World), u64); 5] = [
+    let meanwhile: [(Meanwhile, u64); 5] = [
         (|world| world.inventory().release("1").unwrap(), 6),
         (|world| drop(world.inventory().adjust("A", 5, Reason::Restock, None).unwrap()), 9),
         (|world| drop(world.inventory().adjust("A", -1, Reason::Correction, None).unwrap()), 3),
@@ -264,7 +264,7 @@ fn a_refill_starts_again_when_the_stock_changed_under_it() {
     ];
     for (index, (act, expected)) in meanwhile.into_iter().enumerate() {
         let world = setup();
-        *world.meanwhile.borrow_mut() = Some(Box::new(act));
+        world.meanwhile.set(Some(act));
         assert_eq!(available(&world, "A"), expected, "case {index}");
         world.audit(Audit::Exact);
     }

@@ -17,10 +17,14 @@ use crate::service::{Incoming, Notification};
 
 const ADDRESS: &str = "buyer@example.org";
 
+/// Order and kind.
+type Name = (Uuid, &'static str);
+/// State and Message-ID.
+type Mail = (&'static str, String);
+
 #[derive(Default)]
 struct Rows {
-    /// State and Message-ID.
-    mails: RefCell<BTreeMap<(Uuid, &'static str), (&'static str, String)>>,
+    mails: RefCell<BTreeMap<Name, Mail>>,
     inbox: RefCell<Vec<Uuid>>,
     fail_finish: Cell<bool>,
 }

@@ -84,7 +84,7 @@ impl Http for WasiHttp {
 
 fn outgoing(endpoint: &Endpoint, secret_key: &str, request: &Request) -> Result<OutgoingRequest, &'static str> {
     let headers = Fields::new();
-    let mut add = |name: &str, value: &str| headers.append(name, &value.as_bytes().to_vec()).map_err(|_| "header");
+    let add = |name: &str, value: &str| headers.append(&name.to_owned(), &value.as_bytes().to_vec()).map_err(|_| "header");
     add("authorization", &format!("Bearer {secret_key}"))?;
     add("accept", "application/json")?;
     if let Some(form) = &request.form {
@@ -116,7 +116,7 @@ fn write(body: OutgoingBody, bytes: &[u8]) -> Result<(), ()> {
 fn read(response: IncomingResponse) -> Result<Response, NoAnswer> {
     let lost = |what: &str| NoAnswer::Uncertain(format!("the PSP's answer {what}"));
     let status = response.status();
-    let replayed = response.headers().get("idempotent-replayed").iter().any(|value| value.eq_ignore_ascii_case(b"true"));
+    let replayed = response.headers().get(&"idempotent-replayed".to_owned()).iter().any(|value| value.eq_ignore_ascii_case(b"true"));
     let incoming = response.consume().map_err(|()| lost("has no body"))?;
     let stream = incoming.stream().map_err(|()| lost("has no body"))?;
     let mut body = Vec::new();

@@ -121,12 +121,12 @@ mod tests {
     #[test]
     fn topic_names() {
         let cases = [
-            ("orders.confirmed.v1", "orders.confirmed.dlq"),
-            ("orders.confirmed.v12", "orders.confirmed.dlq"),
-            ("orders.confirmed", "orders.confirmed.dlq"),
-            ("orders.vat", "orders.vat.dlq"),
-            ("orders.v", "orders.v.dlq"),
-            ("orders.v1x", "orders.v1x.dlq"),
+            ("things.made.v1", "things.made.dlq"),
+            ("things.made.v12", "things.made.dlq"),
+            ("things.made", "things.made.dlq"),
+            ("things.vat", "things.vat.dlq"),
+            ("things.v", "things.v.dlq"),
+            ("things.v1x", "things.v1x.dlq"),
             (".v1", ".v1.dlq"),
             ("a.v1.v2", "a.v1.dlq"),
         ];

@@ -177,8 +177,8 @@ impl<C: Control> Dispatcher<C> {
                 Some(finished) = self.running.join_next() => self.joined(finished),
                 Some(event) = events.recv() => { self.event(event); }
                 () = tokio::time::sleep_until(deadline) => {
-                    let running = self.running.len();
-                    tracing::warn!(group = %self.workshop.group, running, "handlers outlived the drain time-out; their messages come again");
+                    let (group, running) = (&self.workshop.group, self.running.len());
+                    tracing::warn!(%group, running, "handlers outlived the drain time-out; their messages come again");
                     break;
                 }
             }

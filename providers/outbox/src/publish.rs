@@ -3,7 +3,7 @@
 //!
 //! The idempotent producer alone does not give that: when a record times out, one that was queued behind it may still
 //! be accepted, and the retry of the first would come after it. So a batch goes out in waves: the first row of every
-//! key together, then the second rows, and so on. Rows of one key in one batch are rare (a key is one order), so that
+//! key together, then the second rows, and so on. Rows of one key in one batch are rare (a key is one aggregate), so that
 //! there is nearly always one wave, and never more than the longest run of one key.
 
 use std::collections::{HashMap, HashSet, VecDeque};

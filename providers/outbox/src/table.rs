@@ -37,7 +37,7 @@ impl Table {
     pub(crate) fn new(name: &str) -> Self {
         // Ids are drawn before commit, so that rows become visible out of order: a smaller id may appear after a larger
         // one was published. For one key that cannot happen, because its writers are serialised by the row of the
-        // aggregate (the order) that they change in the same transaction.
+        // aggregate that they change in the same transaction.
         let select = format!(
             "SELECT id, event_id, topic, key, payload, headers FROM {name} \
              WHERE published_at IS NULL AND key <> ALL($2) ORDER BY id LIMIT $1"

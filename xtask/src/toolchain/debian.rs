@@ -37,6 +37,22 @@ const PRUNED: [&str; 10] = [
     "usr/lib/rustlib/wasm32-wasip1",
 ];
 
+/// Debian's own `cargo-clippy` looks for its driver beside the running program, which is the loader here. What stands after `--`
+/// goes to clippy in the form that its driver reads.
+const CARGO_CLIPPY: &str = r#"#!/bin/sh
+shift
+lints= after=
+for word do
+    shift
+    if [ "$after" ]; then lints="$lints${word}__CLIPPY_HACKERY__"
+    elif [ "$word" = -- ]; then after=yes
+    else set -- "$@" "$word"
+    fi
+done
+export CLIPPY_ARGS="$lints"
+RUSTC_WORKSPACE_WRAPPER="@bin@/clippy-driver" exec "@bin@/cargo" check "$@"
+"#;
+
 /// Names that Debian and the dynamic loader use for this processor.
 struct Platform {
     libraries: &'static str,
@@ -188,10 +204,7 @@ fn wrap(home: &Path, platform: &Platform) -> anyhow::Result<()> {
         );
         write_program(&bin.join(name), &text)?;
     }
-    let clippy = format!(
-        "#!/bin/sh\nshift\nRUSTC_WORKSPACE_WRAPPER=\"{bin}/clippy-driver\" exec \"{bin}/cargo\" check \"$@\"\n",
-        bin = bin.display()
-    );
+    let clippy = CARGO_CLIPPY.replace("@bin@", &bin.display().to_string());
     write_program(&bin.join("cargo-clippy"), &clippy)?;
     let cargo = bin.join("cargo");
     let _ = fs::remove_file(&cargo);

@@ -22,8 +22,10 @@ use crate::error::ProduceError;
 use crate::message::{Failure, Handler, Message, Record};
 
 /// What the broker client was asked, and the last offset committed per partition.
+type Recorded = (Vec<String>, HashMap<i32, i64>);
+
 #[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<(Vec<String>, HashMap<i32, i64>)>>);
+struct Recorder(Arc<Mutex<Recorded>>);
 
 impl Recorder {
     fn calls(&self) -> Vec<String> {
