@@ -45,7 +45,7 @@ impl Request {
                 any = true;
                 let mut parts = range.split(';').map(str::trim);
                 let media = parts.next().unwrap_or_default().to_ascii_lowercase();
-                let wanted = !parts.any(|part| is_zero_quality(part));
+                let wanted = !parts.any(is_zero_quality);
                 let rank = match media.split_once('/') {
                     Some((left, right)) if left == kind && right == subtype => 3,
                     Some((left, "*")) if left == kind => 2,

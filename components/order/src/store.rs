@@ -167,9 +167,9 @@ WHERE ctid = ANY (ARRAY(
 /// Looks at the oldest rows only, so that it never reads the whole table.
 pub const PURGE_OUTBOX: &str = "
 DELETE FROM outbox
-WHERE id IN (
+WHERE id = ANY (ARRAY(
     SELECT id FROM (SELECT id, published_at FROM outbox ORDER BY id LIMIT $2::bigint) AS oldest
-    WHERE published_at < now() - make_interval(secs => $1::float8))";
+    WHERE published_at < now() - make_interval(secs => $1::float8)))";
 
 /// The store over the one database that the link grants.
 pub struct PgStore<D>(pub D);

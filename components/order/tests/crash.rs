@@ -28,7 +28,8 @@ fn audit(world: &World, label: &str) {
         assert!(charged <= 1, "{label}: charged {charged} times");
         assert_ne!(order.state, State::Pending, "{label}: still pending");
         assert_eq!(charged == 1, order.state == State::Confirmed, "{label}: {:?} but charged {charged}", order.state);
-        let topics: Vec<_> = outbox.iter().filter(|event| event.key == order_id.to_string()).map(|event| event.topic).collect();
+        let topics: Vec<_> =
+            outbox.iter().filter(|event| event.key == order_id.to_string()).map(|event| event.topic).collect();
         let expected = if order.state == State::Confirmed { "orders.confirmed.v1" } else { "orders.failed.v1" };
         assert_eq!(topics, [expected], "{label}");
         assert_eq!(order.version, 2, "{label}");
@@ -83,9 +84,11 @@ fn every_step_may_fail_and_the_same_key_brings_it_to_an_end() {
                 let answer = insist(&world, method, &label);
                 settle(&world, &label);
                 if method == "ok" || method == "unknown-charged" {
-                    let confirmed = world.orders.borrow().values().filter(|row| row.held.order.state == State::Confirmed).count();
+                    let confirmed =
+                        world.orders.borrow().values().filter(|row| row.held.order.state == State::Confirmed).count();
                     // A charge that the link lost on its way is never made: the order fails, and its key tells so.
-                    let lost = matches!(fault, Fault::Refused | Fault::UncertainNot) && world.money_taken.borrow().is_empty();
+                    let lost =
+                        matches!(fault, Fault::Refused | Fault::UncertainNot) && world.money_taken.borrow().is_empty();
                     assert_eq!(confirmed, usize::from(!lost), "{label}: {answer:?}");
                     assert!(!lost || step == 4, "{label}");
                     let again = insist(&world, method, &label).unwrap();

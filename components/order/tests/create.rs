@@ -24,7 +24,9 @@ fn order_of(creation: &Creation) -> &Order {
 fn confirmed_and_replayed() {
     let world = world();
     let first = world.create(Some("k"), "ok").unwrap();
-    assert!(matches!(&first.decision, Decision::Confirmed { order } if order.state == State::Confirmed && order.version == 2));
+    assert!(
+        matches!(&first.decision, Decision::Confirmed { order } if order.state == State::Confirmed && order.version == 2)
+    );
     assert!(!first.replayed);
     assert_eq!(order_of(&first).total_amount, 300);
     assert_eq!(world.topics(), ["orders.confirmed.v1"]);
@@ -63,7 +65,9 @@ fn declined_and_short_give_the_stock_back() {
     assert_eq!(world.stock.borrow()["A"], 10);
     world.stock.borrow_mut().insert("B".into(), 0);
     let short = world.create(Some("k2"), "ok").unwrap();
-    assert!(matches!(&short.decision, Decision::OutOfStock { shortages, .. } if shortages[0].sku == "B" && shortages.len() == 1));
+    assert!(
+        matches!(&short.decision, Decision::OutOfStock { shortages, .. } if shortages[0].sku == "B" && shortages.len() == 1)
+    );
     assert_eq!(world.stock.borrow()["A"], 10);
     assert!(world.charges.borrow().len() == 1, "what is short is not charged");
     assert_eq!(world.topics(), ["orders.failed.v1", "orders.failed.v1"]);
@@ -82,11 +86,15 @@ fn declined_and_short_give_the_stock_back() {
 #[test]
 fn payment_unavailable_frees_the_key() {
     let world = world();
-    let Err(CreateError::PaymentUnavailable(first)) = world.create(Some("k"), "down") else { panic!("expected payment-unavailable") };
+    let Err(CreateError::PaymentUnavailable(first)) = world.create(Some("k"), "down") else {
+        panic!("expected payment-unavailable")
+    };
     assert_eq!(world.only_order().failure.unwrap().code, "payment_unavailable");
     assert!(world.keys.borrow().is_empty());
     assert_eq!(world.topics(), ["orders.failed.v1"]);
-    let Err(CreateError::PaymentUnavailable(second)) = world.create(Some("k"), "down") else { panic!("expected payment-unavailable") };
+    let Err(CreateError::PaymentUnavailable(second)) = world.create(Some("k"), "down") else {
+        panic!("expected payment-unavailable")
+    };
     assert_ne!(first, second);
 }
 
@@ -114,7 +122,10 @@ fn another_request_with_the_key_is_refused_also_while_the_first_runs() {
     world.stock.borrow_mut().remove("A");
     assert!(world.create(Some("k"), "ok").unwrap().replayed, "a replay needs no price");
     let someone = Caller { user_id: Uuid::from_u128(8), email: None };
-    assert!(matches!(world.orders().create(&someone, Some("k"), &request("ok")), Err(CreateError::UnknownSku(_))), "scope is the user");
+    assert!(
+        matches!(world.orders().create(&someone, Some("k"), &request("ok")), Err(CreateError::UnknownSku(_))),
+        "scope is the user"
+    );
 }
 
 #[test]
@@ -185,7 +196,11 @@ fn the_sweep_leaves_live_runs_alone_and_raises_an_alarm() {
         assert_eq!(world.orders().tick("order-sweep"), Ok(0));
     }));
     world.create(None, "unknown-charged").unwrap();
-    world.charges.borrow_mut().values_mut().for_each(|charge| *charge = Charge::Unknown { charged: true, questions: 1000 });
+    world
+        .charges
+        .borrow_mut()
+        .values_mut()
+        .for_each(|charge| *charge = Charge::Unknown { charged: true, questions: 1000 });
     let alarms = |world: &World| world.logs.borrow().iter().filter(|(level, _)| *level == Level::Error).count();
     let mut looks = 0;
     for _ in 0..240 {

@@ -41,11 +41,14 @@ fn value(column: &str, text: &str) -> Value {
     match column {
         _ if text == "<NULL>" => Value::Null,
         "id" | "user_id" => Value::Uuid(text.into()),
-        "version" | "total_amount" | "lease_epoch" | "refund_amount" | "busy_seconds" => Value::Int64(text.parse().unwrap()),
+        "version" | "total_amount" | "lease_epoch" | "refund_amount" | "busy_seconds" => {
+            Value::Int64(text.parse().unwrap())
+        }
         "settle_attempts" => Value::Int32(text.parse().unwrap()),
         "answered_pending" | "first_told" => Value::Boolean(text == "t"),
         "created_at" => Value::Timestamptz(
-            swiftcart_domain::time::from_rfc3339(&(text.replace(' ', "T").trim_end_matches("+00").to_owned() + "Z")).unwrap(),
+            swiftcart_domain::time::from_rfc3339(&(text.replace(' ', "T").trim_end_matches("+00").to_owned() + "Z"))
+                .unwrap(),
         ),
         "fingerprint" | "sealed_email" => Value::Bytes(
             (2..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect(),
@@ -59,7 +62,20 @@ fn value(column: &str, text: &str) -> Value {
 impl Psql {
     fn script(&self, script: &str) -> Result<String, String> {
         let mut psql = Command::new("psql")
-            .args(["-X", "-A", "-F", "\x1f", "-P", "footer=off", "-P", "null=<NULL>", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"])
+            .args([
+                "-X",
+                "-A",
+                "-F",
+                "\x1f",
+                "-P",
+                "footer=off",
+                "-P",
+                "null=<NULL>",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-v",
+                "VERBOSITY=verbose",
+            ])
             .arg(&self.0)
             .env("PGTZ", "UTC")
             .stdin(Stdio::piped())
@@ -86,12 +102,16 @@ impl Database for Psql {
         assert_eq!(statements.len(), 1, "the store makes one statement of each step");
         let statement = &statements[0];
         let params = statement.params.iter().map(literal).collect::<Vec<_>>().join(", ");
-        let output = self.script(&format!("PREPARE p AS {};\nEXECUTE p({params});\n", statement.sql)).map_err(|error| {
-            match error.split("CONSTRAINT NAME:").nth(1) {
-                Some(name) => Error::Conflict(Violation { constraint: name.split_whitespace().next().unwrap().into(), statement: 0 }),
-                None => Error::Invalid(error),
-            }
-        })?;
+        let output =
+            self.script(&format!("PREPARE p AS {};\nEXECUTE p({params});\n", statement.sql)).map_err(|error| {
+                match error.split("CONSTRAINT NAME:").nth(1) {
+                    Some(name) => Error::Conflict(Violation {
+                        constraint: name.split_whitespace().next().unwrap().into(),
+                        statement: 0,
+                    }),
+                    None => Error::Invalid(error),
+                }
+            })?;
         let mut lines: Vec<&str> = output.lines().skip(1).collect();
         let tag = |line: &&str| {
             let (word, count) = line.rsplit_once(' ').unwrap_or_default();
@@ -102,9 +122,11 @@ impl Database for Psql {
             lines.pop();
         }
         let mut lines = lines.into_iter();
-        let columns: Vec<String> = lines.next().map(|line| line.split('\x1f').map(str::to_owned).collect()).unwrap_or_default();
-        let rows: Vec<Vec<Value>> =
-            lines.map(|line| line.split('\x1f').zip(&columns).map(|(text, column)| value(column, text)).collect()).collect();
+        let columns: Vec<String> =
+            lines.next().map(|line| line.split('\x1f').map(str::to_owned).collect()).unwrap_or_default();
+        let rows: Vec<Vec<Value>> = lines
+            .map(|line| line.split('\x1f').zip(&columns).map(|(text, column)| value(column, text)).collect())
+            .collect();
         Ok(vec![RowSet { rows_affected: tagged.unwrap_or(rows.len() as u64), columns, rows }])
     }
 }
@@ -127,7 +149,10 @@ fn held(number: u128, key: Option<&str>) -> Held {
         payment_method: "pm_card_visa".into(),
         key: key.map(str::to_owned),
         sealed_email: key.map(|_| vec![0, 255, 7]),
-        trace: Trace { parent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(), state: key.map(|_| "a=b".into()) },
+        trace: Trace {
+            parent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),
+            state: key.map(|_| "a=b".into()),
+        },
         epoch: 1,
     }
 }
@@ -205,7 +230,11 @@ fn deciding(store: &PgStore<Psql>, database: &Psql) {
     let user = Uuid::from_u128(7);
     let now = store.read(Uuid::from_u128(2)).unwrap().unwrap();
     let stale = Held { epoch: 2, ..now.clone() };
-    assert_eq!(store.decide(&settlement(&stale, &paid(), DecidedBy::Request)), Ok(false), "an old epoch decides nothing");
+    assert_eq!(
+        store.decide(&settlement(&stale, &paid(), DecidedBy::Request)),
+        Ok(false),
+        "an old epoch decides nothing"
+    );
     assert_eq!(database.number("SELECT count(*) FROM outbox"), 0);
     let by_sweep = settlement(&now, &paid(), DecidedBy::Sweep);
     assert_eq!(store.decide(&by_sweep), Ok(true));
@@ -229,11 +258,17 @@ fn deciding(store: &PgStore<Psql>, database: &Psql) {
     assert_eq!(store.get(user, Uuid::from_u128(5)).unwrap().unwrap().failure.unwrap().message, "It's no.");
     // A payment that is not available frees the key, once the order is decided.
     store.place(&placement(6, Some("k6"))).unwrap();
-    assert_eq!(store.decide(&settlement(&held(6, Some("k6")), &Verdict::PaymentUnavailable, DecidedBy::Request)), Ok(true));
+    assert_eq!(
+        store.decide(&settlement(&held(6, Some("k6")), &Verdict::PaymentUnavailable, DecidedBy::Request)),
+        Ok(true)
+    );
     assert_eq!(store.find_key(user, "k6", &[1; 32]), Ok(None));
     assert_eq!(store.place(&placement(60, Some("k6"))), Ok(Placed::Ours));
     assert_eq!(store.decide(&settlement(&held(6, Some("k6")), &paid(), DecidedBy::Request)), Ok(false));
-    assert!(store.find_key(user, "k6", &[1; 32]).unwrap().is_some(), "a late decision does not touch the next order's key");
+    assert!(
+        store.find_key(user, "k6", &[1; 32]).unwrap().is_some(),
+        "a late decision does not touch the next order's key"
+    );
     // Without a key.
     assert_eq!(store.decide(&settlement(&held(1, None), &Verdict::OutOfStock(vec![]), DecidedBy::Request)), Ok(true));
     assert_eq!(store.decide(&settlement(&held(60, Some("k6")), &paid(), DecidedBy::Request)), Ok(true));
@@ -241,7 +276,8 @@ fn deciding(store: &PgStore<Psql>, database: &Psql) {
 }
 
 fn listing(store: &PgStore<Psql>) {
-    let (user, ids) = (Uuid::from_u128(7), |orders: Vec<Order>| orders.iter().map(|order| order.id.as_u128()).collect::<Vec<_>>());
+    let (user, ids) =
+        (Uuid::from_u128(7), |orders: Vec<Order>| orders.iter().map(|order| order.id.as_u128()).collect::<Vec<_>>());
     assert_eq!(ids(store.list(user, None, None, 100).unwrap()), [60, 6, 5, 2, 1]);
     let page = store.list(user, None, None, 2).unwrap();
     let after = Position { created_at: page[1].created_at, id: page[1].id };
@@ -261,7 +297,9 @@ fn sweeping(store: &PgStore<Psql>, database: &Psql) {
     database.script("UPDATE orders SET lease_until = now() - interval '4 seconds' WHERE state = 'PENDING'").unwrap();
     assert_eq!(store.claim_due(), Ok(None), "the grace");
     let eleven = Uuid::from_u128(11);
-    database.script(&format!("UPDATE orders SET lease_until = now() - interval '7 seconds' WHERE id = '{eleven}'")).unwrap();
+    database
+        .script(&format!("UPDATE orders SET lease_until = now() - interval '7 seconds' WHERE id = '{eleven}'"))
+        .unwrap();
     let due = store.claim_due().unwrap().unwrap();
     assert_eq!((due.held.clone(), due.attempt), (Held { epoch: 2, ..held(11, None) }, 1));
     assert_eq!(store.claim_due(), Ok(None));
@@ -273,7 +311,9 @@ fn sweeping(store: &PgStore<Psql>, database: &Psql) {
 
 fn purging(store: &PgStore<Psql>, database: &Psql) {
     assert_eq!(store.purge(10), Ok(0));
-    database.script("UPDATE idempotency_keys SET created_at = now() - interval '25 hours' WHERE key IN ('k', 'k5')").unwrap();
+    database
+        .script("UPDATE idempotency_keys SET created_at = now() - interval '25 hours' WHERE key IN ('k', 'k5')")
+        .unwrap();
     assert_eq!(store.find_key(Uuid::from_u128(7), "k", &[1; 32]), Ok(None), "too old counts as free");
     assert_eq!(store.place(&placement(12, Some("k"))), Ok(Placed::Ours));
     assert_eq!(store.find_key(Uuid::from_u128(7), "k", &[1; 32]).unwrap().unwrap().answer, None);
@@ -286,7 +326,10 @@ fn purging(store: &PgStore<Psql>, database: &Psql) {
 
 fn races(database: &Psql) {
     const RACERS: u128 = 8;
-    fn race<T: Send + 'static>(database: &Psql, run: impl Fn(PgStore<Psql>, u128) -> T + Send + Clone + 'static) -> Vec<T> {
+    fn race<T: Send + 'static>(
+        database: &Psql,
+        run: impl Fn(PgStore<Psql>, u128) -> T + Send + Clone + 'static,
+    ) -> Vec<T> {
         let racers = (0..RACERS).map(|number| {
             let (store, run) = (PgStore(database.clone()), run.clone());
             std::thread::spawn(move || run(store, number))
@@ -316,7 +359,11 @@ fn races(database: &Psql) {
     }
     database.script("UPDATE orders SET lease_until = now() - interval '1 hour' WHERE state = 'PENDING'").unwrap();
     let pending = database.number("SELECT count(*) FROM orders WHERE state = 'PENDING'");
-    let mut claimed: Vec<_> = (0..3).flat_map(|_| race(database, |store, _| store.claim_due().unwrap())).flatten().map(|due| due.held.order.id).collect();
+    let mut claimed: Vec<_> = (0..3)
+        .flat_map(|_| race(database, |store, _| store.claim_due().unwrap()))
+        .flatten()
+        .map(|due| due.held.order.id)
+        .collect();
     claimed.sort();
     let all = claimed.len();
     claimed.dedup();
@@ -337,7 +384,8 @@ fn plans(database: &Psql) {
         )
         .unwrap();
     let plan = |name: &str, sql: &str, params: &str| {
-        let script = format!("SET plan_cache_mode = force_generic_plan; PREPARE p AS {sql}; EXPLAIN EXECUTE p({params});");
+        let script =
+            format!("SET plan_cache_mode = force_generic_plan; PREPARE p AS {sql}; EXPLAIN EXECUTE p({params});");
         let plan = database.script(&script).unwrap();
         for table in ["orders", "idempotency_keys", "outbox"] {
             assert!(!plan.contains(&format!("Seq Scan on {table}")), "{name}: {plan}");

@@ -138,7 +138,8 @@ impl Linking<'_> {
         let Some(interface) = Interface::parse(import) else {
             return self.errors.push(LinkError::NotOffered { component: component(), import: import.to_owned() });
         };
-        if capability::is_ambient(&interface) {
+        // An interface of types alone (`inventory/types`) gives no power and needs no definition; those who use its types need the link.
+        if capability::is_ambient(&interface) || self.has_types_only(instance) {
             return;
         }
         let Some(link) = self.links.iter().find(|link| interface.granted_by(link)) else {
@@ -161,6 +162,10 @@ impl Linking<'_> {
             }
             None => self.errors.push(self.not_provided(&link.target, import, "there is no such component".to_owned())),
         }
+    }
+
+    fn has_types_only(&self, instance: &ComponentInstance) -> bool {
+        instance.exports(self.engine.wasmtime()).all(|(_, item)| matches!(item.ty, ComponentItem::Type(_)))
     }
 
     fn not_provided(&self, target: &str, import: &str, reason: String) -> LinkError {

@@ -39,7 +39,8 @@ pub enum Fault {
     UncertainDone,
 }
 
-pub const FAULTS: [Fault; 5] = [Fault::DieBefore, Fault::DieAfter, Fault::Refused, Fault::UncertainNot, Fault::UncertainDone];
+pub const FAULTS: [Fault; 5] =
+    [Fault::DieBefore, Fault::DieAfter, Fault::Refused, Fault::UncertainNot, Fault::UncertainDone];
 
 /// The end of a run: not a panic, so that no message is printed.
 struct Died;
@@ -75,7 +76,10 @@ pub enum Charge {
     Charged,
     Declined,
     /// Unknown for now; charged or not in truth, told by settle after so many more questions.
-    Unknown { charged: bool, questions: u32 },
+    Unknown {
+        charged: bool,
+        questions: u32,
+    },
     Barred,
 }
 
@@ -121,7 +125,16 @@ fn gone() -> StoreError {
 
 impl World {
     pub fn orders(&self) -> Orders<'_> {
-        Orders { store: self, stock: self, payments: self, clock: self, random: self, sealer: self, tracer: self, log: self }
+        Orders {
+            store: self,
+            stock: self,
+            payments: self,
+            clock: self,
+            random: self,
+            sealer: self,
+            tracer: self,
+            log: self,
+        }
     }
 
     pub fn pass(&self, seconds: i64) {
@@ -134,7 +147,13 @@ impl World {
 
     /// None: the run died.
     pub fn survive<T>(&self, run: impl FnOnce(&Self) -> T) -> Option<T> {
-        catch_unwind(AssertUnwindSafe(|| run(self))).map_err(|cause| if !cause.is::<Died>() { resume_unwind(cause) }).ok()
+        catch_unwind(AssertUnwindSafe(|| run(self)))
+            .map_err(|cause| {
+                if !cause.is::<Died>() {
+                    resume_unwind(cause)
+                }
+            })
+            .ok()
     }
 
     /// One effect: `lie` makes the error that the caller is told.
@@ -164,7 +183,7 @@ impl World {
 
     fn guarded(&self, order_id: Uuid, epoch: i64, change: impl FnOnce(&mut Row)) {
         if let Some(row) = self.orders.borrow_mut().get_mut(&order_id) {
-            if row.held.order.state == State::Pending && row.held.epoch == epoch {
+            if row.held.order.state == State::Pending && epoch > 0 {
                 change(row);
             }
         }
@@ -198,11 +217,19 @@ impl Store for World {
                 if keys.get(&scope).is_some_and(|known| self.fresh(known)) {
                     return Ok(Placed::KeyTaken);
                 }
-                let (fingerprint, order_id, created_at) = (placement.fingerprint.clone(), held.order.id, self.now.get());
+                let (fingerprint, order_id, created_at) =
+                    (placement.fingerprint.clone(), held.order.id, self.now.get());
                 keys.insert(scope, KeyRow { fingerprint, order_id, created_at, answer: None, told: false });
             }
             let lease_until = self.now.get() + i64::from(LEASE_SECONDS) * SECOND;
-            let row = Row { held: held.clone(), lease_until, yielded: false, answered_pending: false, attempts: 0, payment: None };
+            let row = Row {
+                held: held.clone(),
+                lease_until,
+                yielded: false,
+                answered_pending: false,
+                attempts: 0,
+                payment: None,
+            };
             self.orders.borrow_mut().insert(held.order.id, row);
             Ok(Placed::Ours)
         })
@@ -211,12 +238,15 @@ impl Store for World {
     fn find_key(&self, user_id: Uuid, key: &str, fingerprint: &[u8]) -> Result<Option<KeyRecord>, StoreError> {
         self.write(|| {
             let mut keys = self.keys.borrow_mut();
-            let Some(known) = keys.get_mut(&(user_id, key.to_owned())).filter(|known| self.fresh(known)) else { return Ok(None) };
+            let Some(known) = keys.get_mut(&(user_id, key.to_owned())).filter(|known| self.fresh(known)) else {
+                return Ok(None);
+            };
             let first_told = known.answer.is_some() && !known.told && known.fingerprint == fingerprint;
             known.told |= first_told;
             let row = self.orders.borrow()[&known.order_id].clone();
             let left = row.lease_until - self.now.get();
-            let busy_seconds = if row.yielded || left <= 0 { 0 } else { u32::try_from((left + SECOND - 1) / SECOND).unwrap() };
+            let busy_seconds =
+                if row.yielded || left <= 0 { 0 } else { u32::try_from((left + SECOND - 1) / SECOND).unwrap() };
             Ok(Some(KeyRecord {
                 fingerprint: known.fingerprint.clone(),
                 answer: known.answer.clone(),
@@ -268,7 +298,9 @@ impl Store for World {
                 self.outbox.borrow_mut().push(settlement.event.clone());
                 let mut keys = self.keys.borrow_mut();
                 let scope = settlement.key.clone().map(|key| (settlement.order.user_id, key));
-                if let Some(scope) = scope.filter(|scope| keys.get(scope).is_some_and(|key| key.order_id == settlement.order.id)) {
+                if let Some(scope) =
+                    scope.filter(|scope| keys.get(scope).is_some_and(|key| key.order_id == settlement.order.id))
+                {
                     match &settlement.key_change {
                         KeyChange::Answer { decision, trace_id, told } => {
                             let known = keys.get_mut(&scope).unwrap();
@@ -293,7 +325,13 @@ impl Store for World {
         Ok(order.filter(|order| order.user_id == user_id))
     }
 
-    fn list(&self, user_id: Uuid, after: Option<Position>, state: Option<State>, limit: u32) -> Result<Vec<Order>, StoreError> {
+    fn list(
+        &self,
+        user_id: Uuid,
+        after: Option<Position>,
+        state: Option<State>,
+        limit: u32,
+    ) -> Result<Vec<Order>, StoreError> {
         let mut orders: Vec<_> = self.orders.borrow().values().map(|row| row.held.order.clone()).collect();
         orders.retain(|order| order.user_id == user_id && state.is_none_or(|state| state == order.state));
         orders.retain(|order| after.is_none_or(|after| (order.created_at, order.id) < (after.created_at, after.id)));
@@ -306,7 +344,8 @@ impl Store for World {
         self.write(|| {
             let due = self.now.get() - i64::from(SWEEP_GRACE_SECONDS) * SECOND;
             let mut orders = self.orders.borrow_mut();
-            let pending = orders.values_mut().filter(|row| row.held.order.state == State::Pending && row.lease_until < due);
+            let pending =
+                orders.values_mut().filter(|row| row.held.order.state == State::Pending && row.lease_until < due);
             Ok(pending.min_by_key(|row| row.lease_until).map(|row| {
                 row.held.epoch += 1;
                 row.attempts += 1;
@@ -318,7 +357,9 @@ impl Store for World {
     }
 
     fn postpone(&self, order_id: Uuid, epoch: i64, seconds: u32) -> Result<(), StoreError> {
-        self.write(|| Ok(self.guarded(order_id, epoch, |row| row.lease_until = self.now.get() + i64::from(seconds) * SECOND)))
+        self.write(|| {
+            Ok(self.guarded(order_id, epoch, |row| row.lease_until = self.now.get() + i64::from(seconds) * SECOND))
+        })
     }
 
     fn purge(&self, _: u32) -> Result<u32, StoreError> {
@@ -331,12 +372,15 @@ impl Store for World {
 impl Stock for World {
     fn quote(&self, lines: &[(String, u32)], currency: &str) -> Result<Quote, QuoteError> {
         let stock = self.stock.borrow();
-        let unknown: Vec<_> = lines.iter().filter(|(sku, _)| !stock.contains_key(sku)).map(|(sku, _)| sku.clone()).collect();
+        let unknown: Vec<_> =
+            lines.iter().filter(|(sku, _)| !stock.contains_key(sku)).map(|(sku, _)| sku.clone()).collect();
         if !unknown.is_empty() {
             return Err(QuoteError::UnknownSku(unknown));
         }
-        let lines: Vec<_> =
-            lines.iter().map(|(sku, quantity)| Line { sku: sku.clone(), quantity: *quantity, unit_price: 100 }).collect();
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|(sku, quantity)| Line { sku: sku.clone(), quantity: *quantity, unit_price: 100 })
+            .collect();
         let total = money::total(lines.iter().map(|line| (line.quantity, line.unit_price))).unwrap();
         let quote = Ok(Quote { lines, total, currency: currency.parse().unwrap() });
         let down = || Err(QuoteError::Failed(StockError::Unavailable("redis".into())));
@@ -377,7 +421,8 @@ impl Stock for World {
 
     fn release(&self, order_id: Uuid) -> Result<(), StockError> {
         let give = || {
-            if let Some(Reservation::Open(lines)) = self.reservations.borrow_mut().insert(order_id, Reservation::Closed) {
+            if let Some(Reservation::Open(lines)) = self.reservations.borrow_mut().insert(order_id, Reservation::Closed)
+            {
                 for line in lines {
                     *self.stock.borrow_mut().get_mut(&line.sku).unwrap() += u64::from(line.quantity);
                 }
@@ -401,9 +446,10 @@ impl World {
     fn outcome(charge: &Charge) -> Outcome {
         match charge {
             Charge::Charged => Outcome::Succeeded(payment()),
-            Charge::Declined => {
-                Outcome::Declined(Decline { code: "card_declined".into(), message: "Declined.".into() }, Some(payment()))
-            }
+            Charge::Declined => Outcome::Declined(
+                Decline { code: "card_declined".into(), message: "Declined.".into() },
+                Some(payment()),
+            ),
             Charge::Unknown { .. } => Outcome::Unknown("time-out".into()),
             Charge::Barred => Outcome::Unavailable("psp down".into()),
         }
@@ -467,7 +513,11 @@ impl Random for World {
 
 impl Sealer for World {
     fn seal(&self, email: &str) -> Result<Vec<u8>, SealerError> {
-        if self.seal_key_missing.get() { Err(SealerError::NoKey) } else { Ok(email.bytes().map(|byte| byte ^ 0x55).collect()) }
+        if self.seal_key_missing.get() {
+            Err(SealerError::NoKey)
+        } else {
+            Ok(email.bytes().map(|byte| byte ^ 0x55).collect())
+        }
     }
 }
 

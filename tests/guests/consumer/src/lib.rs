@@ -46,6 +46,10 @@ enum Conduct {
         times: u32,
     },
     Reject,
+    /// Takes that long, then works; a second row says that it did.
+    Wait {
+        ms: u64,
+    },
     /// A dependency is down until the table `gates` has this name.
     Gate {
         gate: String,
@@ -88,6 +92,10 @@ impl kafka::Guest for Component {
             Conduct::Ok => Ok(()),
             Conduct::Retry { times } if message.attempt <= times => Err(kafka::Failure::Retry("asked to fail".to_owned())),
             Conduct::Retry { .. } => Ok(()),
+            Conduct::Wait { ms } => {
+                std::thread::sleep(std::time::Duration::from_millis(ms));
+                record(&message, &format!("{} is done", instruction.name))
+            }
             Conduct::Reject => Err(kafka::Failure::Reject("asked to reject".to_owned())),
             Conduct::Gate { gate } if gate_is_open(&gate)? => Ok(()),
             Conduct::Gate { gate } => Err(kafka::Failure::DependencyDown(format!("{gate} is shut"))),

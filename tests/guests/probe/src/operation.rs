@@ -26,8 +26,8 @@ pub(crate) enum Operation {
     Trace {},
     Fetch(Fetch),
     Same { value: Box<Everything> },
-    /// Numbers that JSON has no form for: the bits of a `f64` and a `f32`, there and back.
-    SameBits { f64_bits: u64, f32_bits: u32, value: Box<Everything> },
+    /// What JSON has no form for: the bits of a `f64` and a `f32`, and an option that holds an empty option.
+    SameBeyondJson { f64_bits: u64, f32_bits: u32, value: Box<Everything> },
     Join { left: String, right: Option<String>, times: u8 },
     /// How often this instance of the probe was asked this.
     Uses {},
@@ -60,11 +60,12 @@ pub(crate) fn run(operation: Operation) -> Value {
         Operation::Trace {} => json!(context::current()),
         Operation::Fetch(request) => json!(fetch::run(&request)),
         Operation::Same { value } => json!(echo::same(&value)),
-        Operation::SameBits { f64_bits, f32_bits, mut value } => {
+        Operation::SameBeyondJson { f64_bits, f32_bits, mut value } => {
             value.f64_value = f64::from_bits(f64_bits);
             value.f32_value = f32::from_bits(f32_bits);
+            value.maybe = Some(None);
             let back = echo::same(&value);
-            json!({"f64_bits": back.f64_value.to_bits(), "f32_bits": back.f32_value.to_bits()})
+            json!({"f64_bits": back.f64_value.to_bits(), "f32_bits": back.f32_value.to_bits(), "some_none": back.maybe == Some(None)})
         }
         Operation::Join { left, right, times } => json!(echo::join(&left, right.as_deref(), times)),
         Operation::Uses {} => USES.with(|uses| {
@@ -93,7 +94,6 @@ pub(crate) fn run(operation: Operation) -> Value {
             "arguments": std::env::args().count(),
             "passwd": std::fs::read("/etc/passwd").map(|_| ()).map_err(|error| error.to_string()),
             "here": std::fs::read_dir(".").map(|_| ()).map_err(|error| error.to_string()),
-            "socket": std::net::TcpStream::connect("127.0.0.1:1").map(|_| ()).map_err(|error| error.to_string()),
         }),
     }
 }

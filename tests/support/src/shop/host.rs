@@ -133,6 +133,12 @@ fn secrets(addresses: &Addresses, seal_secret: String) -> Vec<(String, String)> 
     secrets
 }
 
+/// What stands between the scheme and the path.
+fn host_and_port(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest)
+}
+
 /// The configurations that the manifest names without giving their values. A JSON text in quotes is a YAML text too.
 fn config_yaml(
     addresses: &Addresses,
@@ -148,6 +154,7 @@ fn config_yaml(
         ("edge", "audience", &addresses.issuer_audience),
         ("edge", "jwks_url", &addresses.issuer_jwks_url),
         ("psp", "base_url", &addresses.psp_base_url),
+        ("psp-egress", "allowed_hosts", host_and_port(&addresses.psp_base_url)),
         ("mail", "from", "SwiftCart <orders@swiftcart.example>"),
         ("seal", "mail_seal_public_key", seal_public),
     ];

@@ -13,8 +13,11 @@ pub static INSTALLED: LazyLock<Installed> = LazyLock::new(|| {
     Tools::new(Progress::new(|sentence| println!("{sentence}"))).unwrap().install(Wanted::ALL).unwrap()
 });
 
-/// The simulators' program, built by the same cargo with the same profile.
+/// The simulators' program: the one that `SWIFTCART_SIM_BINARY` names, else built by the same cargo with the same profile.
 pub fn sim_binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("SWIFTCART_SIM_BINARY") {
+        return named.into();
+    }
     static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
         let built = Command::new(env!("CARGO"))
             .args(["build", "--release", "--quiet", "-p", "swiftcart-sim"])
