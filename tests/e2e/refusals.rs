@@ -8,6 +8,13 @@ use swiftcart_support::eventually;
 
 use crate::shop::{E2e, SOON, fresh_key, order_id, order_of, problem};
 
+/// How many charges the PSP has made.
+async fn all_charges(e2e: &E2e) -> anyhow::Result<u64> {
+    let ledger = e2e.client.psp_ledger().await?;
+    let orders = ledger["orders"].as_object().context("no orders in the ledger")?;
+    Ok(orders.values().filter_map(|order| order["charges"].as_u64()).sum())
+}
+
 /// The event of a failed order.
 async fn failed_event(e2e: &E2e, order: &str) -> anyhow::Result<Value> {
     eventually(SOON, "the event in orders.failed.v1", async || {
@@ -77,15 +84,26 @@ pub(crate) async fn an_unreachable_psp_is_503_and_the_key_may_try_again(e2e: &mu
     Ok(())
 }
 
-/// Goal: a charge whose answer was lost is neither reported as failed nor made twice. Method: the simulator charges, then says nothing.
+/// Goal: a charge whose answer was lost is neither reported as failed nor made twice. Method: the simulator charges and says nothing; as
+/// soon as its books have the charge it falls silent altogether, so that asking again within the same request gets no answer either.
 pub(crate) async fn an_unknown_outcome_is_202_and_settles(e2e: &mut E2e) -> anyhow::Result<()> {
     let sku = e2e.product(100, 5).await?;
     let token = e2e.buyer()?;
     let key = fresh_key();
     let body = order_of(&sku, 1, "pm_card_visa");
-    // More than one, so that asking again within the same request meets the same silence.
-    e2e.client.psp_faults(&json!({"charge_then_hang_next": 20})).await?;
-    let first = e2e.client.post_order(&token, Some(&key), &body).await?.expect_status(202)?;
+    let charged_before = all_charges(e2e).await?;
+    e2e.client.psp_faults(&json!({"charge_then_hang_next": 1})).await?;
+    let falls_silent = async {
+        eventually(SOON, "the charge in the PSP's books", async || {
+            ensure!(all_charges(e2e).await? > charged_before, "not yet");
+            Ok(())
+        })
+        .await?;
+        e2e.client.psp_faults(&json!({"hang_next": 1000})).await
+    };
+    let (first, silent) = futures::join!(e2e.client.post_order(&token, Some(&key), &body), falls_silent);
+    silent?;
+    let first = first?.expect_status(202)?;
     let order = order_id(&first)?;
     ensure!(first.json()?["state"] == "PENDING" && first.header("location") == Some(&format!("/orders/{order}")), "{}", first.text());
     e2e.client.psp_faults(&json!({})).await?;

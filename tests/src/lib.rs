@@ -60,7 +60,7 @@ pub fn run<F: Fixture>(cases: Vec<Case<F>>) -> ExitCode {
             let (runtime, shared) = (runtime.clone(), shared.clone());
             Trial::test(case.name, move || {
                 let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                runtime.block_on(one(&mut state, case.run)).map_err(|error| Failed::from(format!("{error:?}")))
+                runtime.block_on(one(&mut state, case.run)).map_err(|error| Failed::from(format!("{error:#}")))
             })
         })
         .collect();
@@ -68,7 +68,7 @@ pub fn run<F: Fixture>(cases: Vec<Case<F>>) -> ExitCode {
     let state = std::mem::replace(&mut *shared.lock().unwrap_or_else(PoisonError::into_inner), State::Waiting);
     if let State::Started(fixture) = state {
         if let Err(error) = runtime.block_on(fixture.stop()) {
-            eprintln!("the fixture did not stop cleanly: {error:?}");
+            eprintln!("the fixture did not stop cleanly: {error:#}");
             return ExitCode::FAILURE;
         }
     }
@@ -85,7 +85,7 @@ async fn one<F: Fixture>(state: &mut State<F>, run: Run<F>) -> anyhow::Result<()
     if matches!(state, State::Waiting) {
         *state = match F::start().await {
             Ok(fixture) => State::Started(fixture),
-            Err(error) => State::Broken(format!("{error:?}")),
+            Err(error) => State::Broken(format!("{error:#}")),
         };
     }
     match state {

@@ -235,6 +235,26 @@ fn a_run_that_was_overtaken_decides_nothing() {
 }
 
 #[test]
+fn an_old_lease_decides_nothing_even_while_the_order_is_pending() {
+    // As above, but the second run dies right after the charge: the order is PENDING and paid when the first run wants to fail it.
+    let world = world();
+    world.stock.borrow_mut().insert("A".into(), 0);
+    *world.during_reserve.borrow_mut() = Some(Box::new(|world| {
+        world.pass(31);
+        world.stock.borrow_mut().insert("A".into(), 10);
+        world.faults.borrow_mut().insert(world.effects.get() + 6, Fault::DieAfter);
+        assert!(world.survive(|world| world.create(Some("k"), "ok")).is_none());
+        assert_eq!(world.money_taken.borrow().len(), 1);
+    }));
+    let zombie = world.create(Some("k"), "ok").unwrap();
+    assert!(matches!(zombie.decision, Decision::Pending { .. }), "{zombie:?}");
+    world.pass(36);
+    world.orders().tick("order-sweep").unwrap();
+    assert_eq!(world.only_order().state, State::Confirmed);
+    assert_eq!(world.topics(), ["orders.confirmed.v1"]);
+}
+
+#[test]
 fn a_late_charge_after_the_sweep_is_barred() {
     let world = world();
     *world.during_reserve.borrow_mut() = Some(Box::new(|world| {

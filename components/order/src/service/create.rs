@@ -147,7 +147,7 @@ impl Orders<'_> {
                 let outcome = self.payments.charge(&held.order, &held.payment_method);
                 self.finish(&held, outcome, Verdict::PaymentUnavailable)
             }
-            Err(ReserveError::OutOfStock(shortages)) if true => {
+            Err(ReserveError::OutOfStock(shortages)) if !held.is_resumed() => {
                 self.conclude(&held, &Verdict::OutOfStock(shortages))
             }
             // An earlier run may have charged before the reservation was lost. Only payment knows.

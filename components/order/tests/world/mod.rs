@@ -183,7 +183,7 @@ impl World {
 
     fn guarded(&self, order_id: Uuid, epoch: i64, change: impl FnOnce(&mut Row)) {
         if let Some(row) = self.orders.borrow_mut().get_mut(&order_id) {
-            if row.held.order.state == State::Pending && epoch > 0 {
+            if row.held.order.state == State::Pending && row.held.epoch == epoch {
                 change(row);
             }
         }
@@ -274,15 +274,19 @@ impl Store for World {
     }
 
     fn yield_lease(&self, order_id: Uuid, epoch: i64) -> Result<(), StoreError> {
-        self.write(|| Ok(self.guarded(order_id, epoch, |row| row.yielded = true)))
+        self.write(|| {
+            self.guarded(order_id, epoch, |row| row.yielded = true);
+            Ok(())
+        })
     }
 
     fn note_pending(&self, order_id: Uuid, epoch: i64) -> Result<(), StoreError> {
         self.write(|| {
-            Ok(self.guarded(order_id, epoch, |row| {
+            self.guarded(order_id, epoch, |row| {
                 row.answered_pending = true;
                 row.lease_until = self.now.get();
-            }))
+            });
+            Ok(())
         })
     }
 
@@ -358,7 +362,8 @@ impl Store for World {
 
     fn postpone(&self, order_id: Uuid, epoch: i64, seconds: u32) -> Result<(), StoreError> {
         self.write(|| {
-            Ok(self.guarded(order_id, epoch, |row| row.lease_until = self.now.get() + i64::from(seconds) * SECOND))
+            self.guarded(order_id, epoch, |row| row.lease_until = self.now.get() + i64::from(seconds) * SECOND);
+            Ok(())
         })
     }
 
