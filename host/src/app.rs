@@ -34,7 +34,8 @@ pub async fn run(config: HostConfig) -> anyhow::Result<u8> {
     let (shutdown, listener) = Shutdown::listen(config.drain_timeout)?;
     let admin = AdminServer::bind(config.admin_address).await?;
     tracing::info!(application = %config.plan.application, version = config.plan.version, admin = %admin.address(), "starting");
-    let state = AdminState { readiness: readiness.clone(), metrics: metrics.clone(), inventory: Box::new(running.clone()) };
+    let state =
+        AdminState { readiness: readiness.clone(), metrics: metrics.clone(), inventory: Box::new(running.clone()) };
     let serving_admin = tokio::spawn(admin.run(state, shutdown.drained.clone()));
     let upkeep = tokio::spawn(telemetry::keep_up(metrics, shutdown.drained.clone()));
 
@@ -70,11 +71,17 @@ pub async fn check(config: HostConfig) -> anyhow::Result<u8> {
 }
 
 async fn load(config: &HostConfig, engine: &Engine) -> anyhow::Result<Assembly> {
-    let artifacts = Arc::new(Artifacts::new(engine.clone(), config.artifact_root.clone(), Some(config.cache_dir.clone())));
+    let artifacts =
+        Arc::new(Artifacts::new(engine.clone(), config.artifact_root.clone(), Some(config.cache_dir.clone())));
     Ok(assembly::assemble(engine, artifacts, &config.plan).await?)
 }
 
-async fn start(config: &HostConfig, readiness: &Readiness, running: &Running, shutdown: &Shutdown) -> anyhow::Result<triggers::Triggers> {
+async fn start(
+    config: &HostConfig,
+    readiness: &Readiness,
+    running: &Running,
+    shutdown: &Shutdown,
+) -> anyhow::Result<triggers::Triggers> {
     let engine = Engine::new()?;
     let Assembly { slots, components } = load(config, &engine).await?;
 
@@ -84,7 +91,8 @@ async fn start(config: &HostConfig, readiness: &Readiness, running: &Running, sh
     });
     for (linked, grants) in futures::future::try_join_all(connecting).await? {
         let name = linked.plan.name.clone();
-        let component = Component::new(engine.clone(), &name, linked.artifact, linked.template, grants, linked.plan.runtime);
+        let component =
+            Component::new(engine.clone(), &name, linked.artifact, linked.template, grants, linked.plan.runtime);
         if let Some(slot) = slots.get(&name) {
             slot.install(component);
         }
@@ -97,7 +105,12 @@ async fn start(config: &HostConfig, readiness: &Readiness, running: &Running, sh
 }
 
 /// Waits until everything has ended. A task that ends before it was asked to ends the host: half a shop is worse than a restart.
-async fn watch(mut triggers: triggers::Triggers, readiness: &Readiness, shutdown: &Shutdown, running: &Running) -> bool {
+async fn watch(
+    mut triggers: triggers::Triggers,
+    readiness: &Readiness,
+    shutdown: &Shutdown,
+    running: &Running,
+) -> bool {
     let mut failed = false;
     let mut draining = false;
     loop {
@@ -130,4 +143,3 @@ async fn watch(mut triggers: triggers::Triggers, readiness: &Readiness, shutdown
     running.drain(limits::DRAIN).await;
     failed
 }
-

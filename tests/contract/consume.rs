@@ -52,7 +52,10 @@ pub(crate) async fn seen(fixture: &Contract, stem: &str) -> anyhow::Result<Vec<S
 
 async fn give(fixture: &Contract, topic: &str, key: &str, name: &str, mut instruction: Value) -> anyhow::Result<()> {
     instruction["name"] = json!(name);
-    let headers = [("traceparent".to_owned(), b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_vec()), ("lesson".to_owned(), b"one".to_vec())];
+    let headers = [
+        ("traceparent".to_owned(), b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_vec()),
+        ("lesson".to_owned(), b"one".to_vec()),
+    ];
     // The consumer makes its topics when it starts, which may be now.
     eventually(DEADLINE, "the topic to take a message", || async {
         fixture.broker.publish(topic, key, instruction.to_string().as_bytes(), &headers).await
@@ -97,8 +100,12 @@ pub(crate) async fn order_is_kept_per_key_through_retries(fixture: &mut Contract
     }
     attempts(fixture, &key, 7).await?;
     all_committed(fixture, GIVEN).await?;
-    let story: Vec<(String, i64)> = seen(fixture, &key).await?.into_iter().map(|seen| (seen.name, seen.attempt)).collect();
-    let expected: Vec<(String, i64)> = [(1, 1), (1, 2), (1, 3), (2, 1), (3, 1), (4, 1), (5, 1)].iter().map(|(number, attempt)| (format!("{key}/{number}"), *attempt)).collect();
+    let story: Vec<(String, i64)> =
+        seen(fixture, &key).await?.into_iter().map(|seen| (seen.name, seen.attempt)).collect();
+    let expected: Vec<(String, i64)> = [(1, 1), (1, 2), (1, 3), (2, 1), (3, 1), (4, 1), (5, 1)]
+        .iter()
+        .map(|(number, attempt)| (format!("{key}/{number}"), *attempt))
+        .collect();
     ensure!(story == expected, "{story:?}");
     Ok(())
 }
@@ -110,13 +117,17 @@ pub(crate) async fn a_slow_key_holds_up_no_other(fixture: &mut Contract) -> anyh
     give(fixture, GIVEN, &stem, &format!("{stem}/slow"), json!({"conduct": "wait", "ms": 2000})).await?;
     attempts(fixture, &format!("{stem}/slow"), 1).await?;
     for number in 0..12 {
-        give(fixture, GIVEN, &format!("{stem}-{number}"), &format!("{stem}/quick/{number}"), json!({"conduct": "ok"})).await?;
+        give(fixture, GIVEN, &format!("{stem}-{number}"), &format!("{stem}/quick/{number}"), json!({"conduct": "ok"}))
+            .await?;
     }
     let all = attempts(fixture, &stem, 14).await?;
     let slow = all.iter().find(|seen| seen.name.ends_with("slow is done")).context("the slow one did not end")?;
     let quick: Vec<_> = all.iter().filter(|seen| seen.name.contains("/quick/")).collect();
     ensure!(quick.iter().any(|seen| seen.partition == slow.partition), "no other key shares the partition");
-    ensure!(quick.len() == 12 && quick.iter().all(|seen| seen.id < slow.id && seen.key != slow.key), "a quick one waited for the slow one");
+    ensure!(
+        quick.len() == 12 && quick.iter().all(|seen| seen.id < slow.id && seen.key != slow.key),
+        "a quick one waited for the slow one"
+    );
     Ok(())
 }
 
@@ -141,10 +152,24 @@ pub(crate) async fn a_rejected_message_is_a_dead_letter_with_its_story(fixture: 
         ("lesson", "one"),
         ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     ] {
-        ensure!(header(&letter, name).as_deref() == Some(value), "{name} is {:?}, expected {value}", header(&letter, name));
+        ensure!(
+            header(&letter, name).as_deref() == Some(value),
+            "{name} is {:?}, expected {value}",
+            header(&letter, name)
+        );
     }
-    for name in ["dlq-original-partition", "dlq-original-offset", "dlq-original-timestamp", "dlq-first-failure-at", "dlq-last-failure-at"] {
-        ensure!(header(&letter, name).is_some_and(|value| value.parse::<i64>().is_ok()), "{name} is {:?}", header(&letter, name));
+    for name in [
+        "dlq-original-partition",
+        "dlq-original-offset",
+        "dlq-original-timestamp",
+        "dlq-first-failure-at",
+        "dlq-last-failure-at",
+    ] {
+        ensure!(
+            header(&letter, name).is_some_and(|value| value.parse::<i64>().is_ok()),
+            "{name} is {:?}",
+            header(&letter, name)
+        );
     }
     all_committed(fixture, GIVEN).await
 }
@@ -156,7 +181,11 @@ pub(crate) async fn a_trap_is_retried_and_then_buried(fixture: &mut Contract) ->
     give(fixture, GIVEN, &key, &format!("{key}/1"), json!({"conduct": "trap"})).await?;
     give(fixture, GIVEN, &key, &format!("{key}/2"), json!({"conduct": "ok"})).await?;
     let letter = dead(fixture, GIVEN_DEAD, &key).await?;
-    ensure!(header(&letter, "dlq-failure-class").as_deref() == Some("retries-exhausted"), "{:?}", header(&letter, "dlq-failure-class"));
+    ensure!(
+        header(&letter, "dlq-failure-class").as_deref() == Some("retries-exhausted"),
+        "{:?}",
+        header(&letter, "dlq-failure-class")
+    );
     ensure!(header(&letter, "dlq-attempts") == Some(MAX_ATTEMPTS.to_string()), "{:?}", header(&letter, "dlq-attempts"));
     let story = attempts(fixture, &key, 5).await?;
     let attempts: Vec<i64> = story.iter().map(|seen| seen.attempt).collect();
@@ -188,12 +217,26 @@ pub(crate) async fn a_missing_dependency_pauses_and_buries_nothing(fixture: &mut
 pub(crate) async fn a_killed_host_resumes_without_loss(fixture: &mut Contract) -> anyhow::Result<()> {
     let stem = unique("resume");
     for number in 0..40 {
-        give(fixture, GIVEN, &format!("{stem}-{}", number % 8), &format!("{stem}/{number:02}"), json!({"conduct": "wait", "ms": 100})).await?;
+        give(
+            fixture,
+            GIVEN,
+            &format!("{stem}-{}", number % 8),
+            &format!("{stem}/{number:02}"),
+            json!({"conduct": "wait", "ms": 100}),
+        )
+        .await?;
     }
     attempts(fixture, &stem, 6).await?;
     fixture.shop.host()?.kill()?;
     for number in 40..48 {
-        give(fixture, GIVEN, &format!("{stem}-{}", number % 8), &format!("{stem}/{number:02}"), json!({"conduct": "ok"})).await?;
+        give(
+            fixture,
+            GIVEN,
+            &format!("{stem}-{}", number % 8),
+            &format!("{stem}/{number:02}"),
+            json!({"conduct": "ok"}),
+        )
+        .await?;
     }
     let before = seen(fixture, &stem).await?.len();
     ensure!(before < 80, "all was done before the kill; nothing is shown");
@@ -211,7 +254,12 @@ pub(crate) async fn a_killed_host_resumes_without_loss(fixture: &mut Contract) -
     }
     for key in 0..8 {
         // The last handling of each message is in the order of the key.
-        let last: Vec<i64> = (0..48).filter(|number| number % 8 == key).filter_map(|number| all.iter().rev().find(|seen| seen.name.starts_with(&format!("{stem}/{number:02}"))).map(|seen| seen.id)).collect();
+        let last: Vec<i64> = (0..48)
+            .filter(|number| number % 8 == key)
+            .filter_map(|number| {
+                all.iter().rev().find(|seen| seen.name.starts_with(&format!("{stem}/{number:02}"))).map(|seen| seen.id)
+            })
+            .collect();
         ensure!(last.is_sorted(), "key {key} was handled out of order: {last:?}");
     }
     Ok(())

@@ -30,7 +30,9 @@ pub(crate) struct Built {
 impl Built {
     fn find() -> anyhow::Result<Self> {
         let path = |name: &str| {
-            std::env::var(name).map(PathBuf::from).with_context(|| format!("{name} is not set; run this as `cargo xtask test contract`"))
+            std::env::var(name)
+                .map(PathBuf::from)
+                .with_context(|| format!("{name} is not set; run this as `cargo xtask test contract`"))
         };
         Ok(Self {
             host: path("SWIFTCART_HOST_BINARY")?,
@@ -83,7 +85,8 @@ impl Contract {
     pub(crate) async fn digest(&self, component: &str) -> anyhow::Result<String> {
         let inventory = self.client.inventory().await?;
         let components = inventory["components"].as_array().context("no components")?;
-        let found = components.iter().find(|found| found["name"] == component).and_then(|found| found["digest"].as_str());
+        let found =
+            components.iter().find(|found| found["name"] == component).and_then(|found| found["digest"].as_str());
         Ok(found.context("no such component")?.to_owned())
     }
 
@@ -99,7 +102,12 @@ impl Contract {
 }
 
 fn host_options(built: &Built, target: &Target) -> HostOptions {
-    let mut host = HostOptions::new(&built.host, &built.suite.join("contract.yaml"), &built.guests, &built.suite.join("migrations"));
+    let mut host = HostOptions::new(
+        &built.host,
+        &built.suite.join("contract.yaml"),
+        &built.guests,
+        &built.suite.join("migrations"),
+    );
     host.config.push(("egress".to_owned(), "allowed_hosts".to_owned(), target.authority()));
     host
 }

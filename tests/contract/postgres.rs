@@ -37,23 +37,31 @@ fn values() -> Vec<(&'static str, Value)> {
 // Goal: a value of every type comes back as it went in, over the wall and through the server. Method: one statement that casts and returns all.
 pub(crate) async fn every_type_goes_round(fixture: &mut Contract) -> anyhow::Result<()> {
     let values = values();
-    let columns: Vec<String> = values.iter().enumerate().map(|(index, (kind, _))| format!("${}::{kind} AS c{index}", index + 1)).collect();
+    let columns: Vec<String> =
+        values.iter().enumerate().map(|(index, (kind, _))| format!("${}::{kind} AS c{index}", index + 1)).collect();
     let sent: Vec<Value> = values.into_iter().map(|(_, value)| value).collect();
-    let answer = fixture.probe().await?.transact(&[statement(&format!("SELECT {}", columns.join(", ")), json!(sent))]).await?;
+    let answer =
+        fixture.probe().await?.transact(&[statement(&format!("SELECT {}", columns.join(", ")), json!(sent))]).await?;
     let row = answer.pointer("/Ok/0/rows/0").and_then(Value::as_array).with_context(|| answer.to_string())?;
     ensure!(row.len() == sent.len(), "{answer}");
     for (sent, back) in sent.iter().zip(row) {
         ensure!(sent == back, "sent {sent}, got {back}");
     }
-    ensure!(answer.pointer("/Ok/0/columns/3") == Some(&json!("c3")) && answer.pointer("/Ok/0/rows_affected") == Some(&json!(1)), "{answer}");
+    ensure!(
+        answer.pointer("/Ok/0/columns/3") == Some(&json!("c3"))
+            && answer.pointer("/Ok/0/rows_affected") == Some(&json!(1)),
+        "{answer}"
+    );
     Ok(())
 }
 
 // Goal: null takes its type from the statement, whatever that is. Method: null as a parameter of every type.
 pub(crate) async fn null_goes_round_in_every_type(fixture: &mut Contract) -> anyhow::Result<()> {
-    let columns: Vec<String> = values().iter().enumerate().map(|(index, (kind, _))| format!("${}::{kind}", index + 1)).collect();
+    let columns: Vec<String> =
+        values().iter().enumerate().map(|(index, (kind, _))| format!("${}::{kind}", index + 1)).collect();
     let nulls = vec!["Null"; columns.len()];
-    let answer = fixture.probe().await?.transact(&[statement(&format!("SELECT {}", columns.join(", ")), json!(nulls))]).await?;
+    let answer =
+        fixture.probe().await?.transact(&[statement(&format!("SELECT {}", columns.join(", ")), json!(nulls))]).await?;
     ensure!(answer.pointer("/Ok/0/rows/0") == Some(&json!(nulls)), "{answer}");
     Ok(())
 }
@@ -133,7 +141,13 @@ pub(crate) async fn another_services_data_is_out_of_reach(fixture: &mut Contract
     ensure!(own.pointer("/Ok/0/rows/0/0/Int64").is_some(), "{own}");
     let who = narrow.transact(&[statement("SELECT current_user::text, current_database()::text", json!([]))]).await?;
     ensure!(who.pointer("/Ok/0/rows/0") == Some(&json!([{"Text": "payments"}, {"Text": "payments"}])), "{who}");
-    for sql in ["SELECT count(*) FROM kinds", "SELECT count(*) FROM orders.public.kinds", "SET ROLE orders", "SET ROLE postgres", "SELECT pg_read_file('/etc/passwd')"] {
+    for sql in [
+        "SELECT count(*) FROM kinds",
+        "SELECT count(*) FROM orders.public.kinds",
+        "SET ROLE orders",
+        "SET ROLE postgres",
+        "SELECT pg_read_file('/etc/passwd')",
+    ] {
         let answer = narrow.transact(&[statement(sql, json!([]))]).await?;
         ensure!(answer.pointer("/Err/Invalid").is_some(), "{sql} -> {answer}");
     }
@@ -156,6 +170,9 @@ pub(crate) async fn a_server_that_is_away_is_unavailable_and_comes_back(fixture:
     })
     .await?;
     ensure!(count(fixture, &[&name]).await? == 1);
-    ensure!(fixture.shop.host()?.process() == host && fixture.shop.host()?.exited().is_none(), "the host did not live through it");
+    ensure!(
+        fixture.shop.host()?.process() == host && fixture.shop.host()?.exited().is_none(),
+        "the host did not live through it"
+    );
     tokio::time::timeout(Duration::from_secs(5), fixture.ready()).await?
 }

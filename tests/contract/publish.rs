@@ -25,11 +25,15 @@ fn instruction(name: &str) -> Value {
 
 // Goal: rows of one key arrive in the order of their ids, byte for byte, with their headers, once each, and are marked. Method: thirty rows in
 // ten transactions through the guest; read the topic and the table.
-pub(crate) async fn the_outbox_reaches_the_topic_in_order_with_its_headers(fixture: &mut Contract) -> anyhow::Result<()> {
+pub(crate) async fn the_outbox_reaches_the_topic_in_order_with_its_headers(
+    fixture: &mut Contract,
+) -> anyhow::Result<()> {
     let (probe, key) = (fixture.probe().await?, unique("outbox"));
     let headers = json!({"ce_type": "lesson", "content-type": "application/json", "odd": "Zoë"});
     for transaction in 0..10 {
-        let rows: Vec<Value> = (0..3).map(|part| row(&key, &instruction(&format!("{key}/{:02}", transaction * 3 + part)), &headers)).collect();
+        let rows: Vec<Value> = (0..3)
+            .map(|part| row(&key, &instruction(&format!("{key}/{:02}", transaction * 3 + part)), &headers))
+            .collect();
         let answer = probe.transact(&rows).await?;
         ensure!(answer.pointer("/Ok/2/rows_affected") == Some(&json!(1)), "{answer}");
     }
@@ -39,7 +43,10 @@ pub(crate) async fn the_outbox_reaches_the_topic_in_order_with_its_headers(fixtu
         Ok(messages)
     })
     .await?;
-    let payloads: Vec<String> = messages.iter().map(|message| String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned()).collect();
+    let payloads: Vec<String> = messages
+        .iter()
+        .map(|message| String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned())
+        .collect();
     let expected: Vec<String> = (0..30).map(|number| instruction(&format!("{key}/{number:02}")).to_string()).collect();
     ensure!(payloads == expected, "{payloads:?}");
     let first = messages.first().context("no message")?;
@@ -59,7 +66,8 @@ pub(crate) async fn the_outbox_reaches_the_topic_in_order_with_its_headers(fixtu
 // the second has arrived, the first has not.
 pub(crate) async fn a_rolled_back_row_is_never_published(fixture: &mut Contract) -> anyhow::Result<()> {
     let (probe, key) = (fixture.probe().await?, unique("undone"));
-    let broken = probe.transact(&[row(&key, &instruction("undone"), &json!({})), statement("SELECT 1/0", json!([]))]).await?;
+    let broken =
+        probe.transact(&[row(&key, &instruction("undone"), &json!({})), statement("SELECT 1/0", json!([]))]).await?;
     ensure!(broken.pointer("/Err").is_some(), "{broken}");
     probe.transact(&[row(&key, &instruction(&key), &json!({}))]).await?;
     let messages = eventually(DEADLINE, "the committed row", || async {
@@ -79,7 +87,10 @@ pub(crate) async fn one_trace_from_the_client_to_the_consumer(fixture: &mut Cont
     let (probe, key) = (fixture.probe().await?, unique("trace"));
     let (trace, client_span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
     let parent = format!("00-{trace}-{client_span}-01");
-    let answer = swiftcart_support::client::send(probe.request(&json!({"echo_trace": {}})).header("traceparent", &parent).header("tracestate", "vendor=1")).await?;
+    let answer = swiftcart_support::client::send(
+        probe.request(&json!({"echo_trace": {}})).header("traceparent", &parent).header("tracestate", "vendor=1"),
+    )
+    .await?;
     let spans = answer.expect_status(200)?.json()?;
     let (here, there) = (spans["probe"].as_str().context("no trace")?, spans["echo"].as_str().context("no trace")?);
     for span in [here, there] {
@@ -87,8 +98,15 @@ pub(crate) async fn one_trace_from_the_client_to_the_consumer(fixture: &mut Cont
     }
     ensure!(here != there, "a call is a span of its own: {spans}");
     probe.transact(&[row(&key, &instruction(&key), &json!({"traceparent": here}))]).await?;
-    let handled = eventually(DEADLINE, "the consumer to see it", || async { seen(fixture, &key).await?.pop().context("not yet") }).await?;
+    let handled = eventually(DEADLINE, "the consumer to see it", || async {
+        seen(fixture, &key).await?.pop().context("not yet")
+    })
+    .await?;
     ensure!(handled.header_traceparent.as_deref() == Some(here), "{:?}", handled.header_traceparent);
-    ensure!(handled.call_traceparent.starts_with(&format!("00-{trace}-")) && handled.call_traceparent != here, "{}", handled.call_traceparent);
+    ensure!(
+        handled.call_traceparent.starts_with(&format!("00-{trace}-")) && handled.call_traceparent != here,
+        "{}",
+        handled.call_traceparent
+    );
     Ok(())
 }

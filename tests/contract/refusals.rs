@@ -85,15 +85,28 @@ async fn host(fixture: &Contract, command: &str, yaml: &str, environment: &[(&st
     let addresses = fixture.shop.addresses();
     let mut process = Command::new(&fixture.built.host);
     process.arg(command).arg("--manifest").arg(&manifest).arg("--artifact-root").arg(&artifacts);
-    process.arg("--migrations-root").arg(fixture.built.suite.join("migrations")).arg("--config-file").arg(data.join("config.yaml"));
-    process.arg("--cache-dir").arg(data.join("host-cache")).args(["--admin-address", "127.0.0.1:0", "--log-format", "text"]);
+    process
+        .arg("--migrations-root")
+        .arg(fixture.built.suite.join("migrations"))
+        .arg("--config-file")
+        .arg(data.join("config.yaml"));
+    process.arg("--cache-dir").arg(data.join("host-cache")).args([
+        "--admin-address",
+        "127.0.0.1:0",
+        "--log-format",
+        "text",
+    ]);
     for (name, url) in &addresses.database_urls {
         process.env(format!("SWIFTCART_{}_DATABASE_URL", name.to_uppercase()), url);
     }
     process.env("SWIFTCART_REDIS_URL", &addresses.redis_url).env("SWIFTCART_SMTP_URL", &addresses.smtp_url);
     process.env("SWIFTCART_PSP_SECRET_KEY", &addresses.psp_secret_key);
     for (name, value) in environment {
-        if value.is_empty() { process.env_remove(name) } else { process.env(name, value) };
+        if value.is_empty() {
+            process.env_remove(name)
+        } else {
+            process.env(name, value)
+        };
     }
     let output = tokio::time::timeout(crate::fixture::DEADLINE, process.kill_on_drop(true).output()).await;
     Ok(output.context("the host neither refused nor ended")??)
@@ -115,25 +128,39 @@ pub(crate) async fn imports_need_links_that_fit(fixture: &mut Contract) -> anyho
             "        - type: link\n          properties:\n            namespace: {namespace}\n            package: {package}\n            interfaces: [{interface}]\n            target:\n              name: {target}"
         )
     };
-    let named = to("test", "calls", "echo", "echo").replace("            namespace", "            name: other\n            namespace");
+    let named = to("test", "calls", "echo", "echo")
+        .replace("            namespace", "            name: other\n            namespace");
     for refusal in [
         Refused::new(ECHO_LINK, "", &["component probe imports test:calls/echo@0.1.0, but no link grants it"]),
         Refused::unlinked("", &["component unlinked imports test:calls/echo@0.1.0, but no link grants it"]),
         Refused::unlinked(
             &to("test", "calls", "echo", "echo"),
-            &["the link from unlinked to echo promises test:calls/echo@0.1.0", "its function same has other parameters or results"],
+            &[
+                "the link from unlinked to echo promises test:calls/echo@0.1.0",
+                "its function same has other parameters or results",
+            ],
         ),
         Refused::unlinked(
             &to("test", "calls", "echo", "consumer"),
-            &["the link from unlinked to consumer promises test:calls/echo@0.1.0", "its exports are", "swiftcart:kafka/handler@0.1.0"],
+            &[
+                "the link from unlinked to consumer promises test:calls/echo@0.1.0",
+                "its exports are",
+                "swiftcart:kafka/handler@0.1.0",
+            ],
         ),
         Refused::unlinked(
             &to("test", "calls", "echo", "postgres"),
-            &["the link from unlinked to postgres promises test:calls/echo@0.1.0", "postgres provides swiftcart:postgres/client"],
+            &[
+                "the link from unlinked to postgres promises test:calls/echo@0.1.0",
+                "postgres provides swiftcart:postgres/client",
+            ],
         ),
         Refused::unlinked(
             &to("swiftcart", "postgres", "client", "postgres"),
-            &["the link from unlinked to postgres names swiftcart:postgres/{client}, but unlinked imports nothing of it", "no link grants it"],
+            &[
+                "the link from unlinked to postgres names swiftcart:postgres/{client}, but unlinked imports nothing of it",
+                "no link grants it",
+            ],
         ),
         Refused::unlinked(&named, &["named other"]),
         Refused::new(
@@ -152,9 +179,17 @@ pub(crate) async fn the_manifest_must_make_sense(fixture: &mut Contract) -> anyh
     for refusal in [
         Refused::new("kind: Application", "kind: [", &["YAML"]),
         Refused::new("image: file://echo.wasm", "imag: file://echo.wasm", &["properties.imag", "unknown field"]),
-        Refused::new("builtin://timer", "builtin://tractor", &["capability timer is wasmcloud+builtin://tractor", "this host has"]),
+        Refused::new(
+            "builtin://timer",
+            "builtin://tractor",
+            &["capability timer is wasmcloud+builtin://tractor", "this host has"],
+        ),
         Refused::new("host.queue_limit", "host.queue_size", &["`host.queue_size` is not known"]),
-        Refused::new("              name: narrow-echo\n", "              name: nobody\n", &["leads nowhere", "`nobody`"]),
+        Refused::new(
+            "              name: narrow-echo\n",
+            "              name: nobody\n",
+            &["leads nowhere", "`nobody`"],
+        ),
         Refused::new("- name: egress\n", "- name: ingress\n", &["there is no external config `ingress`"]),
         Refused::new("migrations: probe", "migrations: ../probe", &["is a path"]),
         Refused::new("key: SWIFTCART_SMTP_URL", "key: SWIFTCART_NO_URL", &["the secret `smtp-url`"]),
@@ -190,19 +225,36 @@ pub(crate) async fn run_refuses_too(fixture: &mut Contract) -> anyhow::Result<()
     refused(&output, &["component probe imports test:calls/echo@0.1.0, but no link grants it"])
 }
 
+/// The manifest with an address and topics of its own, so that a host that gets as far as serving takes nothing from the one that runs.
+fn apart(yaml: &str) -> String {
+    let own_address = "address: 127.0.0.1:0\n                    public_paths:";
+    yaml.replacen("public_paths:", own_address, 1).replacen(
+        "lessons.given.v1,lessons.blocked.v1,lessons.published.v1",
+        "lessons.unused.v1",
+        1,
+    )
+}
+
 // Goal: a setting that cannot work ends the start and names key and link, without its secret. Method: one wrong setting for each provider.
 pub(crate) async fn settings_are_checked_before_anything_serves(fixture: &mut Contract) -> anyhow::Result<()> {
     let yaml = std::fs::read_to_string(fixture.built.suite.join("contract.yaml"))?;
     for (from, to, says) in [
-        ("acquire_timeout_ms: \"1000\"", "acquire_timeout_ms: soon", &["the link from probe to a capability postgres", "acquire_timeout_ms"] as &[&str]),
-        ("timeout_ms: \"2000\"\n              secrets", "timeout: \"2000\"\n              secrets", &["capability email", "timeout"]),
+        (
+            "acquire_timeout_ms: \"1000\"",
+            "acquire_timeout_ms: soon",
+            &["the link from probe to a capability postgres", "acquire_timeout_ms"] as &[&str],
+        ),
+        (
+            "timeout_ms: \"2000\"\n              secrets",
+            "timeout: \"2000\"\n              secrets",
+            &["capability email", "timeout"],
+        ),
         ("timers: quick=100", "timers: quick=soon", &["the link from timer to consumer", "timers"]),
         ("body_limit_bytes: \"1024\"", "body_limit: \"1024\"", &["the link from edge-strict to probe", "body_limit"]),
         ("group_id: contract-consumer", "group_id: \"\"", &["the link from kafka to consumer", "group_id"]),
     ] {
         ensure!(yaml.contains(from), "the manifest does not hold {from:?}");
-        // Not the addresses and groups of the host that runs.
-        let changed = yaml.replacen(from, to, 1).replace("address: 127.0.0.1:0", "address: 127.0.0.1:0 ");
+        let changed = apart(&yaml.replacen(from, to, 1));
         let output = host(fixture, "run", &changed, &[]).await?;
         refused(&output, says).with_context(|| format!("{from:?} -> {to:?}"))?;
     }

@@ -40,7 +40,11 @@ impl Target {
 
 /// The value of a header in a head.
 pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines().skip(1).filter_map(|line| line.split_once(':')).find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    head.lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(':'))
+        .find(|(found, _)| found.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
 }
 
 async fn serve(mut stream: TcpStream, heads: Arc<Mutex<Vec<String>>>) {
@@ -64,7 +68,10 @@ async fn serve(mut stream: TcpStream, heads: Arc<Mutex<Vec<String>>>) {
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
         // The body may still be on its way; nothing here depends on it.
-        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\nx-target: yes\r\n\r\n{body}", body.len());
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\nx-target: yes\r\n\r\n{body}",
+            body.len()
+        );
         let _ = stream.write_all(answer.as_bytes()).await;
         return;
     }

@@ -49,7 +49,12 @@ pub(crate) async fn another_users_order_is_not_found(e2e: &mut E2e) -> anyhow::R
     problem(&e2e.client.get_order(&theirs, "not-a-uuid").await?, 404, "not-found")?;
     let list = e2e.client.get("/orders", Some(&theirs)).await?.expect_status(200)?;
     ensure!(!list.text().contains(&order), "{}", list.text());
-    let forged = e2e.client.request(reqwest::Method::GET, &format!("/orders/{order}"), None)?.header("x-token-subject", "buyer").header("x-token-issuer", "x").header("x-token-scope", "orders:read");
+    let forged = e2e
+        .client
+        .request(reqwest::Method::GET, &format!("/orders/{order}"), None)?
+        .header("x-token-subject", "buyer")
+        .header("x-token-issuer", "x")
+        .header("x-token-scope", "orders:read");
     problem(&swiftcart_support::client::send(forged).await?, 401, "unauthorized")?;
     Ok(())
 }
@@ -62,8 +67,16 @@ pub(crate) async fn another_services_tables_are_refused(e2e: &mut E2e) -> anyhow
         for name in urls.keys().filter(|name| *name != role) {
             let (server, _) = own.rsplit_once('/').context("no database in the address")?;
             let foreign = format!("{server}/{name}");
-            let refused = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect(&foreign).await.err().map(|error| error.to_string());
-            ensure!(refused.as_ref().is_some_and(|reason| reason.contains("permission denied")), "{role} in {name}: {refused:?}");
+            let refused = sqlx::postgres::PgPoolOptions::new()
+                .max_connections(1)
+                .connect(&foreign)
+                .await
+                .err()
+                .map(|error| error.to_string());
+            ensure!(
+                refused.as_ref().is_some_and(|reason| reason.contains("permission denied")),
+                "{role} in {name}: {refused:?}"
+            );
         }
     }
     Ok(())

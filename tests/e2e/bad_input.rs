@@ -5,8 +5,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::shop::{E2e, order_of, problem};
 
-async fn post(e2e: &E2e, token: &str, path: &str, content_type: &str, body: Vec<u8>) -> anyhow::Result<swiftcart_support::client::Answer> {
-    let request = e2e.client.request(reqwest::Method::POST, path, Some(token))?.header("content-type", content_type).body(body);
+async fn post(
+    e2e: &E2e,
+    token: &str,
+    path: &str,
+    content_type: &str,
+    body: Vec<u8>,
+) -> anyhow::Result<swiftcart_support::client::Answer> {
+    let request =
+        e2e.client.request(reqwest::Method::POST, path, Some(token))?.header("content-type", content_type).body(body);
     swiftcart_support::client::send(request).await
 }
 
@@ -26,7 +33,12 @@ pub(crate) async fn a_bad_order_is_refused_precisely(e2e: &mut E2e) -> anyhow::R
         ("byte order mark", format!("\u{feff}{}", with(&one)), 400, "invalid-request"),
         ("an array", "[]".to_owned(), 400, "invalid-request"),
         ("unknown field", with(&one).replace("\"currency\"", "\"price\":1,\"currency\""), 400, "invalid-request"),
-        ("repeated member", with(&one).replace("\"currency\"", "\"currency\":\"EUR\",\"currency\""), 400, "invalid-request"),
+        (
+            "repeated member",
+            with(&one).replace("\"currency\"", "\"currency\":\"EUR\",\"currency\""),
+            400,
+            "invalid-request",
+        ),
         ("no lines", with("[]"), 400, "invalid-request"),
         ("too many lines", with(&many), 400, "invalid-request"),
         ("qty 0", with(&format!("[{}]", line(&sku, "0"))), 400, "invalid-request"),
@@ -49,9 +61,16 @@ pub(crate) async fn a_bad_order_is_refused_precisely(e2e: &mut E2e) -> anyhow::R
         let told = problem(&answer, status, problem_name).with_context(|| name.to_owned())?;
         ensure!(told["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{name}: no detail in {told}");
     }
-    problem(&post(e2e, &token, "/orders", "text/plain", with(&one).into_bytes()).await?, 415, "unsupported-media-type")?;
+    problem(
+        &post(e2e, &token, "/orders", "text/plain", with(&one).into_bytes()).await?,
+        415,
+        "unsupported-media-type",
+    )?;
     problem(&post(e2e, &token, "/orders", "application/json", vec![b' '; 70_000]).await?, 413, "payload-too-large")?;
-    let written: i64 = sqlx::query_scalar("SELECT count(*) FROM order_lines WHERE sku = ANY($1)").bind(vec![sku.clone(), cheap]).fetch_one(&e2e.orders).await?;
+    let written: i64 = sqlx::query_scalar("SELECT count(*) FROM order_lines WHERE sku = ANY($1)")
+        .bind(vec![sku.clone(), cheap])
+        .fetch_one(&e2e.orders)
+        .await?;
     ensure!(written == 0, "{written} lines were written");
     let not_allowed = e2e.client.request(reqwest::Method::DELETE, "/orders", Some(&token))?;
     let answer = swiftcart_support::client::send(not_allowed).await?;
@@ -72,8 +91,13 @@ pub(crate) async fn a_bad_product_is_refused_precisely(e2e: &mut E2e) -> anyhow:
         ("bad currency", r#"{"name":"a","unitPrice":1,"currency":"US"}"#),
         ("unknown field", r#"{"name":"a","unitPrice":1,"currency":"USD","stock":1}"#),
     ] {
-        let request = e2e.client.request(reqwest::Method::PUT, &format!("/products/{sku}"), Some(&keeper))?.header("content-type", "application/json").body(body);
-        problem(&swiftcart_support::client::send(request).await?, 400, "invalid-request").with_context(|| name.to_owned())?;
+        let request = e2e
+            .client
+            .request(reqwest::Method::PUT, &format!("/products/{sku}"), Some(&keeper))?
+            .header("content-type", "application/json")
+            .body(body);
+        problem(&swiftcart_support::client::send(request).await?, 400, "invalid-request")
+            .with_context(|| name.to_owned())?;
     }
     for (name, body) in [
         ("delta 0", r#"{"delta":0,"reason":"restock"}"#),
@@ -81,7 +105,8 @@ pub(crate) async fn a_bad_product_is_refused_precisely(e2e: &mut E2e) -> anyhow:
         ("other reason", r#"{"delta":1,"reason":"found"}"#),
         ("delta overflowing", r#"{"delta":9223372036854775808,"reason":"restock"}"#),
     ] {
-        let answer = post(e2e, &keeper, &format!("/products/{sku}/stock"), "application/json", body.as_bytes().to_vec()).await?;
+        let answer =
+            post(e2e, &keeper, &format!("/products/{sku}/stock"), "application/json", body.as_bytes().to_vec()).await?;
         problem(&answer, 400, "invalid-request").with_context(|| name.to_owned())?;
     }
     let unknown = e2e.client.post_stock(&keeper, "none-such", None, 1, "restock").await?;

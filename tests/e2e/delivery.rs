@@ -29,7 +29,9 @@ pub(crate) async fn an_event_delivered_twice_is_applied_once(e2e: &mut E2e) -> a
     e2e.mail(&order).await?;
     let event = e2e.broker.with_key("orders.confirmed.v1", &order).await?.pop().context("no event")?;
     for _ in 0..2 {
-        e2e.broker.publish("orders.confirmed.v1", &order, event.payload().context("no payload")?, &headers(&event)).await?;
+        e2e.broker
+            .publish("orders.confirmed.v1", &order, event.payload().context("no payload")?, &headers(&event))
+            .await?;
     }
     drained(e2e, "orders.confirmed.v1").await?;
     ensure!(e2e.movements(&order).await? == [("confirmed".to_owned(), -2)], "movements");
@@ -43,7 +45,9 @@ pub(crate) async fn an_event_delivered_twice_is_applied_once(e2e: &mut E2e) -> a
 pub(crate) async fn a_poison_message_is_dead_lettered_with_its_context(e2e: &mut E2e) -> anyhow::Result<()> {
     let key = uuid::Uuid::new_v4().to_string();
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    e2e.broker.publish("orders.confirmed.v1", &key, b"{not json", &[("traceparent".to_owned(), trace.as_bytes().to_vec())]).await?;
+    e2e.broker
+        .publish("orders.confirmed.v1", &key, b"{not json", &[("traceparent".to_owned(), trace.as_bytes().to_vec())])
+        .await?;
     let dead = eventually(SOON, "the dead letters of both consumers", async || {
         let found = e2e.broker.with_key("orders.confirmed.dlq", &key).await?;
         ensure!(found.len() == 2, "{} dead letters", found.len());
@@ -51,12 +55,27 @@ pub(crate) async fn a_poison_message_is_dead_lettered_with_its_context(e2e: &mut
     })
     .await?;
     let inventory = e2e.client.inventory().await?;
-    let digests: Vec<&str> = inventory["components"].as_array().context("no components")?.iter().filter_map(|component| component["digest"].as_str()).collect();
+    let digests: Vec<&str> = inventory["components"]
+        .as_array()
+        .context("no components")?
+        .iter()
+        .filter_map(|component| component["digest"].as_str())
+        .collect();
     for letter in &dead {
         ensure!(letter.payload() == Some(b"{not json"), "the payload changed");
         let get = |name: &str| header(letter, name).with_context(|| format!("no header {name}"));
-        ensure!(get("dlq-original-topic")? == "orders.confirmed.v1" && get("dlq-failure-class")? == "rejected" && get("dlq-attempts")? == "1", "context");
-        ensure!(get("traceparent")? == trace && !get("dlq-reason")?.is_empty() && get("dlq-original-offset")?.parse::<i64>().is_ok(), "context");
+        ensure!(
+            get("dlq-original-topic")? == "orders.confirmed.v1"
+                && get("dlq-failure-class")? == "rejected"
+                && get("dlq-attempts")? == "1",
+            "context"
+        );
+        ensure!(
+            get("traceparent")? == trace
+                && !get("dlq-reason")?.is_empty()
+                && get("dlq-original-offset")?.parse::<i64>().is_ok(),
+            "context"
+        );
         ensure!(digests.contains(&get("dlq-component-digest")?.as_str()), "the digest is of no running component");
     }
     let mut groups: Vec<_> = dead.iter().filter_map(|letter| header(letter, "dlq-group")).collect();
@@ -78,7 +97,10 @@ pub(crate) async fn a_mail_server_that_was_down_gets_the_mail_once(e2e: &mut E2e
     // Stock does not wait for mail.
     e2e.applied(&order).await?;
     eventually(SOON, "the mail was tried", async || {
-        let tried: i64 = sqlx::query_scalar("SELECT count(*) FROM mails WHERE order_id = $1::uuid").bind(&order).fetch_one(&e2e.notifications).await?;
+        let tried: i64 = sqlx::query_scalar("SELECT count(*) FROM mails WHERE order_id = $1::uuid")
+            .bind(&order)
+            .fetch_one(&e2e.notifications)
+            .await?;
         ensure!(tried == 1, "{tried} rows");
         Ok(())
     })

@@ -15,14 +15,27 @@ pub(crate) async fn an_order_goes_all_the_way(e2e: &mut E2e) -> anyhow::Result<(
     let token = e2e.buyer()?;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let body = json!({"items": [{"sku": first, "qty": 2}, {"sku": second, "qty": 1}], "currency": "USD", "payment": {"method": "pm_card_visa"}});
-    let request = e2e.client.request(reqwest::Method::POST, "/orders", Some(&token))?.json(&body).header("idempotency-key", fresh_key()).header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"));
+    let request = e2e
+        .client
+        .request(reqwest::Method::POST, "/orders", Some(&token))?
+        .json(&body)
+        .header("idempotency-key", fresh_key())
+        .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"));
     let answer = swiftcart_support::client::send(request).await?.expect_status(201)?;
 
     let order = order_id(&answer)?;
-    ensure!(answer.header("location") == Some(&format!("/orders/{order}")), "location: {:?}", answer.header("location"));
+    ensure!(
+        answer.header("location") == Some(&format!("/orders/{order}")),
+        "location: {:?}",
+        answer.header("location")
+    );
     let told = answer.json()?;
     ensure!(told["state"] == "CONFIRMED" && told["totalAmount"] == 2648 && told["currency"] == "USD", "{told}");
-    ensure!(told["items"] == json!([{"sku": first, "qty": 2, "unitPrice": 1299}, {"sku": second, "qty": 1, "unitPrice": 50}]), "{told}");
+    ensure!(
+        told["items"]
+            == json!([{"sku": first, "qty": 2, "unitPrice": 1299}, {"sku": second, "qty": 1, "unitPrice": 50}]),
+        "{told}"
+    );
 
     let message = eventually(SOON, "the event in orders.confirmed.v1", async || {
         let mut found = e2e.broker.with_key("orders.confirmed.v1", &order).await?;
@@ -32,10 +45,19 @@ pub(crate) async fn an_order_goes_all_the_way(e2e: &mut E2e) -> anyhow::Result<(
     .await?;
     let event: Value = serde_json::from_slice(message.payload().context("no payload")?)?;
     same_shape(&event, &serde_json::from_str(include_str!("../golden/events/orders.confirmed.v1.json"))?, "event")?;
-    ensure!(event["eventType"] == "OrderConfirmed" && event["order"]["orderId"] == *order && event["order"]["totalAmount"] == 2648, "{event}");
+    ensure!(
+        event["eventType"] == "OrderConfirmed"
+            && event["order"]["orderId"] == *order
+            && event["order"]["totalAmount"] == 2648,
+        "{event}"
+    );
     ensure!(event["payment"]["provider"] == "stripe" && event["payment"]["status"] == "succeeded", "{event}");
     ensure!(header(&message, "ce_id").as_deref() == event["eventId"].as_str(), "ce_id");
-    ensure!(header(&message, "traceparent").is_some_and(|parent| parent.contains(trace)), "traceparent: {:?}", header(&message, "traceparent"));
+    ensure!(
+        header(&message, "traceparent").is_some_and(|parent| parent.contains(trace)),
+        "traceparent: {:?}",
+        header(&message, "traceparent")
+    );
     ensure!(!event.to_string().contains('@'), "the event holds an address: {event}");
 
     let mut movements = e2e.applied(&order).await?;
@@ -83,19 +105,32 @@ pub(crate) async fn reading_orders(e2e: &mut E2e) -> anyhow::Result<()> {
     let read = e2e.client.get_order(&token, &first).await?.expect_status(200)?;
     ensure!(read.json()? == placed[0].json()?, "read {} after {}", read.text(), placed[0].text());
     let etag = read.header("etag").context("no ETag")?.to_owned();
-    let again = e2e.client.request(reqwest::Method::GET, &format!("/orders/{first}"), Some(&token))?.header("if-none-match", &etag);
+    let again = e2e
+        .client
+        .request(reqwest::Method::GET, &format!("/orders/{first}"), Some(&token))?
+        .header("if-none-match", &etag);
     swiftcart_support::client::send(again).await?.expect_status(304)?;
 
     let page = e2e.client.get("/orders?limit=2", Some(&token)).await?.expect_status(200)?.json()?;
     ensure!(page["items"].as_array().is_some_and(|items| items.len() == 2 && items[0]["orderId"] == *last), "{page}");
     let cursor = page["nextCursor"].as_str().context("no cursor")?;
-    let rest = e2e.client.get(&format!("/orders?limit=2&cursor={cursor}"), Some(&token)).await?.expect_status(200)?.json()?;
+    let rest =
+        e2e.client.get(&format!("/orders?limit=2&cursor={cursor}"), Some(&token)).await?.expect_status(200)?.json()?;
     ensure!(rest["items"].as_array().is_some_and(|items| items.len() == 1 && items[0]["orderId"] == *first), "{rest}");
     ensure!(rest["nextCursor"].is_null(), "{rest}");
     let failed = e2e.client.get("/orders?state=FAILED", Some(&token)).await?.expect_status(200)?.json()?;
-    ensure!(failed["items"].as_array().is_some_and(|items| items.len() == 1 && items[0]["failure"]["code"] == "payment_declined"), "{failed}");
+    ensure!(
+        failed["items"]
+            .as_array()
+            .is_some_and(|items| items.len() == 1 && items[0]["failure"]["code"] == "payment_declined"),
+        "{failed}"
+    );
     for bad in ["limit=0", "limit=101", "limit=x", "state=NEW", "cursor=%21", "limit=1&limit=2"] {
-        e2e.client.get(&format!("/orders?{bad}"), Some(&token)).await?.expect_status(400).with_context(|| bad.to_owned())?;
+        e2e.client
+            .get(&format!("/orders?{bad}"), Some(&token))
+            .await?
+            .expect_status(400)
+            .with_context(|| bad.to_owned())?;
     }
     Ok(())
 }
@@ -117,7 +152,10 @@ pub(crate) async fn products_and_stock(e2e: &mut E2e) -> anyhow::Result<()> {
     crate::shop::problem(&below, 409, "stock-below-zero")?;
     e2e.client.post_stock(&keeper, &sku, None, -2, "correction").await?.expect_status(200)?;
     let product = e2e.client.get(&format!("/products/{sku}"), None).await?.expect_status(200)?.json()?;
-    ensure!(product == json!({"sku": sku, "name": "Cup", "unitPrice": 120, "currency": "USD", "availableStock": 3}), "{product}");
+    ensure!(
+        product == json!({"sku": sku, "name": "Cup", "unitPrice": 120, "currency": "USD", "availableStock": 3}),
+        "{product}"
+    );
     ensure!(e2e.on_hand(&sku).await? == 3, "on hand");
     let page = e2e.client.get("/products?limit=100", None).await?.expect_status(200)?.json()?;
     ensure!(page["items"].as_array().is_some_and(|items| items.iter().any(|item| item["sku"] == *sku)), "{page}");

@@ -15,9 +15,14 @@ pub(crate) async fn a_repeated_key_replays_byte_for_byte(e2e: &mut E2e) -> anyho
         ensure!(first.header("idempotent-replayed").is_none(), "the first answer is no replay");
         let again = e2e.client.post_order(&token, Some(&key), &body).await?.expect_status(status)?;
         ensure!(first.body == again.body, "{} then {}", first.text(), again.text());
-        ensure!(again.header("idempotent-replayed") == Some("true") && first.header("location") == again.header("location"), "{:?}", again.headers);
+        ensure!(
+            again.header("idempotent-replayed") == Some("true") && first.header("location") == again.header("location"),
+            "{:?}",
+            again.headers
+        );
     }
-    let orders: i64 = sqlx::query_scalar("SELECT count(*) FROM order_lines WHERE sku = $1").bind(&sku).fetch_one(&e2e.orders).await?;
+    let orders: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM order_lines WHERE sku = $1").bind(&sku).fetch_one(&e2e.orders).await?;
     ensure!(orders == 2, "{orders} orders");
     // Another user's key is another key.
     let (key, body) = (fresh_key(), order_of(&sku, 1, "pm_card_visa"));
@@ -35,12 +40,23 @@ pub(crate) async fn a_key_with_another_request_is_refused(e2e: &mut E2e) -> anyh
     e2e.client.post_order(&token, Some(&key), &order_of(&sku, 1, "pm_card_visa")).await?.expect_status(201)?;
     let other = e2e.client.post_order(&token, Some(&key), &order_of(&sku, 2, "pm_card_visa")).await?;
     problem(&other, 422, "idempotency-key-reused")?;
-    let spaced = format!(r#"{{ "payment": {{"method":"pm_card_visa"}},   "currency":"USD", "items":[ {{"qty":1,"sku":"{sku}"}} ] }}"#);
-    let request = e2e.client.request(reqwest::Method::POST, "/orders", Some(&token))?.header("content-type", "application/json").header("idempotency-key", &key).body(spaced);
+    let spaced = format!(
+        r#"{{ "payment": {{"method":"pm_card_visa"}},   "currency":"USD", "items":[ {{"qty":1,"sku":"{sku}"}} ] }}"#
+    );
+    let request = e2e
+        .client
+        .request(reqwest::Method::POST, "/orders", Some(&token))?
+        .header("content-type", "application/json")
+        .header("idempotency-key", &key)
+        .body(spaced);
     let same = swiftcart_support::client::send(request).await?.expect_status(201)?;
     ensure!(same.header("idempotent-replayed") == Some("true"), "{}", same.text());
     for bad in ["", " ", "k\u{e9}y", &"k".repeat(256)] {
-        let request = e2e.client.request(reqwest::Method::POST, "/orders", Some(&token))?.json(&order_of(&sku, 1, "pm_card_visa")).header("idempotency-key", reqwest::header::HeaderValue::from_bytes(bad.as_bytes())?);
+        let request = e2e
+            .client
+            .request(reqwest::Method::POST, "/orders", Some(&token))?
+            .json(&order_of(&sku, 1, "pm_card_visa"))
+            .header("idempotency-key", reqwest::header::HeaderValue::from_bytes(bad.as_bytes())?);
         swiftcart_support::client::send(request).await?.expect_status(400)?;
     }
     Ok(())
@@ -69,7 +85,8 @@ pub(crate) async fn one_key_raced_makes_one_order(e2e: &mut E2e) -> anyhow::Resu
     orders.dedup();
     ensure!(orders.len() == 1 && in_flight > 0, "{} orders, {in_flight} in flight", orders.len());
     ensure!(e2e.charges(&orders[0]).await? == 1, "charges");
-    let lines: i64 = sqlx::query_scalar("SELECT count(*) FROM order_lines WHERE sku = $1").bind(&sku).fetch_one(&e2e.orders).await?;
+    let lines: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM order_lines WHERE sku = $1").bind(&sku).fetch_one(&e2e.orders).await?;
     ensure!(lines == 1, "{lines} orders were written");
     Ok(())
 }

@@ -34,7 +34,12 @@ pub(crate) async fn a_declined_card_is_402_and_an_event(e2e: &mut E2e) -> anyhow
     ensure!(body["declineCode"] == "insufficient_funds", "{body}");
     let order = body["orderId"].as_str().context("no orderId")?.to_owned();
     let event = failed_event(e2e, &order).await?;
-    ensure!(event["eventType"] == "OrderFailed" && event["failure"]["code"] == "payment_declined" && event["payment"]["status"] == "failed", "{event}");
+    ensure!(
+        event["eventType"] == "OrderFailed"
+            && event["failure"]["code"] == "payment_declined"
+            && event["payment"]["status"] == "failed",
+        "{event}"
+    );
     let read = e2e.settled(&token, &order, "FAILED").await?;
     ensure!(read["failure"]["code"] == "payment_declined", "{read}");
     eventually(SOON, "the reservation is given back", async || {
@@ -44,7 +49,11 @@ pub(crate) async fn a_declined_card_is_402_and_an_event(e2e: &mut E2e) -> anyhow
     })
     .await?;
     let unknown = e2e.order(&token, &sku, 1, "pm_card_none_such").await?;
-    ensure!(problem(&unknown, 402, "payment-declined")?["declineCode"] == "invalid_payment_method", "{}", unknown.text());
+    ensure!(
+        problem(&unknown, 402, "payment-declined")?["declineCode"] == "invalid_payment_method",
+        "{}",
+        unknown.text()
+    );
     ensure!(e2e.mails(&order).await?.is_empty(), "a mail about a refusal that the answer told");
     Ok(())
 }
@@ -105,12 +114,19 @@ pub(crate) async fn an_unknown_outcome_is_202_and_settles(e2e: &mut E2e) -> anyh
     silent?;
     let first = first?.expect_status(202)?;
     let order = order_id(&first)?;
-    ensure!(first.json()?["state"] == "PENDING" && first.header("location") == Some(&format!("/orders/{order}")), "{}", first.text());
+    ensure!(
+        first.json()?["state"] == "PENDING" && first.header("location") == Some(&format!("/orders/{order}")),
+        "{}",
+        first.text()
+    );
     e2e.client.psp_faults(&json!({})).await?;
     e2e.settled(&token, &order, "CONFIRMED").await?;
     ensure!(e2e.charges(&order).await? == 1, "charges");
     let decided = e2e.client.post_order(&token, Some(&key), &body).await?.expect_status(201)?;
-    ensure!(order_id(&decided)? == order && decided.header("idempotent-replayed").is_none(), "the first decided answer is no replay");
+    ensure!(
+        order_id(&decided)? == order && decided.header("idempotent-replayed").is_none(),
+        "the first decided answer is no replay"
+    );
     let replay = e2e.client.post_order(&token, Some(&key), &body).await?.expect_status(201)?;
     ensure!(replay.body == decided.body && replay.header("idempotent-replayed") == Some("true"), "{}", replay.text());
     e2e.applied(&order).await?;
@@ -126,7 +142,11 @@ pub(crate) async fn one_unit_and_twenty_buyers(e2e: &mut E2e) -> anyhow::Result<
     let mut confirmed = Vec::new();
     for answer in answers {
         let answer = answer?;
-        if answer.status == 201 { confirmed.push(order_id(&answer)?) } else { problem(&answer, 409, "out-of-stock")?; }
+        if answer.status == 201 {
+            confirmed.push(order_id(&answer)?)
+        } else {
+            problem(&answer, 409, "out-of-stock")?;
+        }
     }
     ensure!(confirmed.len() == 1, "{} were sold", confirmed.len());
     e2e.applied(&confirmed[0]).await?;

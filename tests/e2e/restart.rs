@@ -107,7 +107,12 @@ async fn accounts_are_right(e2e: &E2e, sku: &str, answered: &[String]) -> anyhow
     }
     let sold = i64::try_from(confirmed.len()).context("too many")?;
     eventually(SOON, "every confirmed order is applied to stock once", async || {
-        let moved: Option<i64> = sqlx::query_scalar("SELECT sum(delta)::bigint FROM inventory_movements WHERE sku = $1 AND kind = 'confirmed'").bind(sku).fetch_one(&e2e.inventory).await?;
+        let moved: Option<i64> = sqlx::query_scalar(
+            "SELECT sum(delta)::bigint FROM inventory_movements WHERE sku = $1 AND kind = 'confirmed'",
+        )
+        .bind(sku)
+        .fetch_one(&e2e.inventory)
+        .await?;
         let stock = (moved.unwrap_or(0), e2e.on_hand(sku).await?, e2e.available(sku).await?);
         ensure!(stock == (-sold, 10_000 - sold, 10_000 - sold), "{stock:?} for {sold} sold");
         Ok(())

@@ -24,7 +24,6 @@ pub(crate) struct E2e {
     pub(crate) client: Client,
     pub(crate) broker: Broker,
     pub(crate) orders: PgPool,
-    pub(crate) payments: PgPool,
     pub(crate) inventory: PgPool,
     pub(crate) notifications: PgPool,
     _data: TempDir,
@@ -32,10 +31,19 @@ pub(crate) struct E2e {
 
 impl Fixture for E2e {
     async fn start() -> anyhow::Result<Self> {
-        let path = |name: &str| std::env::var(name).map(PathBuf::from).with_context(|| format!("{name} is not set; run this as `cargo xtask test e2e`"));
+        let path = |name: &str| {
+            std::env::var(name)
+                .map(PathBuf::from)
+                .with_context(|| format!("{name} is not set; run this as `cargo xtask test e2e`"))
+        };
         let root = path("SWIFTCART_REPOSITORY_ROOT")?;
         let data = TempDir::new()?;
-        let mut host = HostOptions::new(&path("SWIFTCART_HOST_BINARY")?, &root.join("wadm/local.yaml"), &path("SWIFTCART_ARTIFACT_ROOT")?, &root.join("migrations"));
+        let mut host = HostOptions::new(
+            &path("SWIFTCART_HOST_BINARY")?,
+            &root.join("wadm/local.yaml"),
+            &path("SWIFTCART_ARTIFACT_ROOT")?,
+            &root.join("migrations"),
+        );
         host.environment.push(("SWIFTCART_HOST_LOG_FORMAT".to_owned(), "text".to_owned()));
         let mut options = ShopOptions::new(data.path(), &path("SWIFTCART_SIM_BINARY")?).with_host(host);
         options.nats = false;
@@ -48,7 +56,6 @@ impl Fixture for E2e {
             client: shop.client()?,
             broker: Broker::new(&shop.addresses().kafka_bootstrap_servers),
             orders: pool("orders").await?,
-            payments: pool("payments").await?,
             inventory: pool("inventory").await?,
             notifications: pool("notifications").await?,
             shop,
@@ -102,12 +109,18 @@ impl E2e {
 
     /// What the database says is on hand.
     pub(crate) async fn on_hand(&self, sku: &str) -> anyhow::Result<i64> {
-        Ok(sqlx::query_scalar("SELECT on_hand FROM products WHERE sku = $1").bind(sku).fetch_one(&self.inventory).await?)
+        Ok(sqlx::query_scalar("SELECT on_hand FROM products WHERE sku = $1")
+            .bind(sku)
+            .fetch_one(&self.inventory)
+            .await?)
     }
 
     /// Movements of an order, as (kind, delta).
     pub(crate) async fn movements(&self, order: &str) -> anyhow::Result<Vec<(String, i64)>> {
-        Ok(sqlx::query_as("SELECT kind, delta FROM inventory_movements WHERE order_id = $1::uuid ORDER BY id").bind(order).fetch_all(&self.inventory).await?)
+        Ok(sqlx::query_as("SELECT kind, delta FROM inventory_movements WHERE order_id = $1::uuid ORDER BY id")
+            .bind(order)
+            .fetch_all(&self.inventory)
+            .await?)
     }
 
     /// Waits until stock went out for an order.
@@ -172,10 +185,17 @@ pub(crate) fn order_id(answer: &Answer) -> anyhow::Result<String> {
 /// Checks a problem: status, type, and that it has a trace id.
 pub(crate) fn problem(answer: &Answer, status: u16, name: &str) -> anyhow::Result<Value> {
     ensure!(answer.status == status, "expected {status} {name}, got {}: {}", answer.status, answer.text());
-    ensure!(answer.header("content-type") == Some("application/problem+json"), "content-type is {:?}", answer.header("content-type"));
+    ensure!(
+        answer.header("content-type") == Some("application/problem+json"),
+        "content-type is {:?}",
+        answer.header("content-type")
+    );
     let body = answer.json()?;
     ensure!(body["type"] == format!("/problems/{name}"), "expected /problems/{name}: {body}");
     ensure!(body["status"] == status, "status in the body: {body}");
-    ensure!(body["traceId"].as_str().is_some_and(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())), "traceId: {body}");
+    ensure!(
+        body["traceId"].as_str().is_some_and(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())),
+        "traceId: {body}"
+    );
     Ok(body)
 }

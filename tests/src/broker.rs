@@ -52,9 +52,17 @@ impl Broker {
     ///
     /// # Errors
     /// When the broker refuses.
-    pub async fn publish(&self, topic: &str, key: &str, payload: &[u8], headers: &[(String, Vec<u8>)]) -> anyhow::Result<()> {
+    pub async fn publish(
+        &self,
+        topic: &str,
+        key: &str,
+        payload: &[u8],
+        headers: &[(String, Vec<u8>)],
+    ) -> anyhow::Result<()> {
         let producer: FutureProducer = self.config().set("acks", "all").create()?;
-        let headers = headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(value) }));
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(value) }));
         let record = FutureRecord::to(topic).key(key).payload(payload).headers(headers);
         producer.send(record, TIMEOUT).await.map_err(|(error, _)| error)?;
         Ok(())
@@ -98,7 +106,8 @@ pub fn headers(message: &OwnedMessage) -> Vec<(String, Vec<u8>)> {
 
 fn all_partitions(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<TopicPartitionList> {
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
-    let found = metadata.topics().iter().find(|found| found.name() == topic).context("the broker does not know the topic")?;
+    let found =
+        metadata.topics().iter().find(|found| found.name() == topic).context("the broker does not know the topic")?;
     let mut list = TopicPartitionList::new();
     for partition in found.partitions() {
         list.add_partition(topic, partition.id());
@@ -107,7 +116,11 @@ fn all_partitions(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<TopicP
 }
 
 fn read_all(mut config: ClientConfig, topic: &str) -> anyhow::Result<Vec<OwnedMessage>> {
-    let consumer: BaseConsumer = config.set("group.id", "swiftcart-tests-read-only").set("enable.auto.commit", "false").set("enable.partition.eof", "true").create()?;
+    let consumer: BaseConsumer = config
+        .set("group.id", "swiftcart-tests-read-only")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .create()?;
     let mut list = all_partitions(&consumer, topic)?;
     list.set_all_offsets(Offset::Beginning)?;
     let mut open = list.count();

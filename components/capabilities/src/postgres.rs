@@ -303,7 +303,11 @@ impl Row<'_> {
             .position(|name| name == column)
             .and_then(|index| self.values.get(index))
             .ok_or_else(|| RowError::Missing { column: column.to_owned() })?;
-        T::from_value(value).ok_or_else(|| RowError::Type { column: column.to_owned(), expected: T::EXPECTED, found: type_name(value) })
+        T::from_value(value).ok_or_else(|| RowError::Type {
+            column: column.to_owned(),
+            expected: T::EXPECTED,
+            found: type_name(value),
+        })
     }
 }
 
@@ -373,7 +377,12 @@ mod tests {
         RowSet {
             rows_affected: 1,
             columns: ["id", "qty", "note", "at"].map(str::to_owned).to_vec(),
-            rows: vec![vec![uuid("67e55044-10b1-426f-9247-bb680e5fe0c8"), Value::Int32(-1), Value::Null, Value::Timestamptz(7)]],
+            rows: vec![vec![
+                uuid("67e55044-10b1-426f-9247-bb680e5fe0c8"),
+                Value::Int32(-1),
+                Value::Null,
+                Value::Timestamptz(7),
+            ]],
         }
     }
 
@@ -391,8 +400,14 @@ mod tests {
     fn errors_name_the_column_and_hide_the_value() {
         let set = set();
         let row = set.first().unwrap();
-        assert_eq!(row.get::<u64>("qty").unwrap_err().to_string(), "column `qty` is integer, expected a bigint or integer that is not negative");
-        assert_eq!(row.get::<String>("note").unwrap_err().to_string(), "column `note` is null, expected text, uuid, numeric or jsonb");
+        assert_eq!(
+            row.get::<u64>("qty").unwrap_err().to_string(),
+            "column `qty` is integer, expected a bigint or integer that is not negative"
+        );
+        assert_eq!(
+            row.get::<String>("note").unwrap_err().to_string(),
+            "column `note` is null, expected text, uuid, numeric or jsonb"
+        );
         assert_eq!(row.get::<bool>("gone").unwrap_err().to_string(), "the result has no column `gone`");
         let none = RowSet { rows: vec![], ..set.clone() };
         assert_eq!(none.only().unwrap_err(), RowError::NotOne(0));

@@ -137,7 +137,7 @@ pub fn percent_decode(text: &str, plus_is_space: bool) -> Option<String> {
     let mut decoded = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {
         decoded.push(match byte {
-            b'%' => hex(bytes.next()?)? << 4 | hex(bytes.next()?)?,
+            b'%' => (hex(bytes.next()?)? << 4) | hex(bytes.next()?)?,
             b'+' if plus_is_space => b' ',
             other => other,
         });

@@ -75,7 +75,13 @@ impl<S: Store, C: Counters, K: Cache, O: Surroundings> Inventory<S, C, K, O> {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub fn adjust(&self, sku: &str, delta: i64, reason: Reason, key: Option<AdjustmentKey>) -> Result<(Offer, bool), CatalogError> {
+    pub fn adjust(
+        &self,
+        sku: &str,
+        delta: i64,
+        reason: Reason,
+        key: Option<AdjustmentKey>,
+    ) -> Result<(Offer, bool), CatalogError> {
         if delta == 0 || delta.unsigned_abs() > DELTA_MAX || (delta < 0 && reason == Reason::Restock) {
             return Err(Error::Internal(format!("adjust was called with {} of {delta}", reason.as_str())).into());
         }
@@ -96,7 +102,8 @@ impl<S: Store, C: Counters, K: Cache, O: Surroundings> Inventory<S, C, K, O> {
             Ok(available) => available.get(sku).copied().unwrap_or(0).saturating_add_signed(delta.max(0)),
             Err(error) => return self.undo(&id.to_string(), sku, error.into()),
         };
-        let adjustment = Adjustment { id, sku: sku.to_owned(), delta, reason, key, answer: Offer { product, available_stock } };
+        let adjustment =
+            Adjustment { id, sku: sku.to_owned(), delta, reason, key, answer: Offer { product, available_stock } };
         match self.store.adjust(&adjustment) {
             Ok(Adjusted::Done) => {
                 // The counter is forgotten rather than changed: a script that adds could run twice, or beside a refill that counted the delta.
@@ -137,8 +144,12 @@ impl<S: Store, C: Counters, K: Cache, O: Surroundings> Inventory<S, C, K, O> {
         let quantity = u32::try_from(quantity).map_err(|_| Error::Internal("a correction is too large".to_owned()))?;
         match self.hold(id, 0, &[Line { sku: sku.to_owned(), quantity }])? {
             Reserved::Done => Ok(()),
-            Reserved::Short(shortages) => Err(CatalogError::StockBelowZero(shortages.first().map_or(0, |shortage| shortage.available))),
-            Reserved::Closed | Reserved::Missing(_) => Err(Error::Unavailable("the counter changes too fast".to_owned()).into()),
+            Reserved::Short(shortages) => {
+                Err(CatalogError::StockBelowZero(shortages.first().map_or(0, |shortage| shortage.available)))
+            }
+            Reserved::Closed | Reserved::Missing(_) => {
+                Err(Error::Unavailable("the counter changes too fast".to_owned()).into())
+            }
         }
     }
 

@@ -18,7 +18,8 @@ impl<S: Store, C: Counters, K: Cache, O: Surroundings> Inventory<S, C, K, O> {
         match topic {
             OrderConfirmed::TOPIC => self.confirmed(&parse_confirmed(payload)?),
             OrderFailed::TOPIC => {
-                let event: OrderFailed = event::decode(payload).map_err(|error| ConsumeError::Reject(error.to_string()))?;
+                let event: OrderFailed =
+                    event::decode(payload).map_err(|error| ConsumeError::Reject(error.to_string()))?;
                 // Idempotent by order id and in Redis alone, so it needs no inbox row. A failed order was never applied: an order fails either
                 // before it is confirmed or because inventory rejected it.
                 Ok(self.counters.release(&event.order.order_id.to_string())?)
@@ -36,9 +37,13 @@ impl<S: Store, C: Counters, K: Cache, O: Surroundings> Inventory<S, C, K, O> {
                 Ok(self.counters.apply(&order_id, &skus)?)
             }
             Applied::RejectedBefore => Ok(self.counters.release(&order_id)?),
-            Applied::UnknownSku(skus) => Err(ConsumeError::Reject(format!("order {order_id} has skus that do not exist: {}", skus.join(", ")))),
+            Applied::UnknownSku(skus) => {
+                Err(ConsumeError::Reject(format!("order {order_id} has skus that do not exist: {}", skus.join(", "))))
+            }
             Applied::Short(shortages) => self.reject(order, shortages),
-            Applied::Busy => Err(ConsumeError::Retry(format!("another delivery of event {} is being handled", order.event_id))),
+            Applied::Busy => {
+                Err(ConsumeError::Retry(format!("another delivery of event {} is being handled", order.event_id)))
+            }
         }
     }
 
@@ -46,11 +51,16 @@ impl<S: Store, C: Counters, K: Cache, O: Surroundings> Inventory<S, C, K, O> {
     fn reject(&self, order: &Confirmed, shortages: Vec<Shortage>) -> Result<(), ConsumeError> {
         let lines = shortages
             .into_iter()
-            .map(|shortage| event::Shortage { sku: shortage.sku, requested: shortage.requested, available: shortage.available })
+            .map(|shortage| event::Shortage {
+                sku: shortage.sku,
+                requested: shortage.requested,
+                available: shortage.available,
+            })
             .collect();
         let rejected = InventoryRejected::new(self.surroundings.now_micros(), order.order_id, lines);
         let (traceparent, tracestate) = self.surroundings.trace();
-        let event = OutboxEvent::new(&rejected, &traceparent, tracestate.as_deref()).map_err(|error| Error::Internal(error.to_string()))?;
+        let event = OutboxEvent::new(&rejected, &traceparent, tracestate.as_deref())
+            .map_err(|error| Error::Internal(error.to_string()))?;
         if self.store.reject(order, &event)? {
             Ok(self.counters.release(&order.order_id.to_string())?)
         } else {
@@ -61,7 +71,8 @@ impl<S: Store, C: Counters, K: Cache, O: Surroundings> Inventory<S, C, K, O> {
 
 fn parse_confirmed(payload: &[u8]) -> Result<Confirmed, ConsumeError> {
     let event: OrderConfirmed = event::decode(payload).map_err(|error| ConsumeError::Reject(error.to_string()))?;
-    let lines: Vec<Line> = event.order.items.into_iter().map(|item| Line { sku: item.sku, quantity: item.qty }).collect();
+    let lines: Vec<Line> =
+        event.order.items.into_iter().map(|item| Line { sku: item.sku, quantity: item.qty }).collect();
     if lines.is_empty() {
         return Err(ConsumeError::Reject("the order has no lines".to_owned()));
     }

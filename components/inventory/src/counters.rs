@@ -16,7 +16,10 @@ macro_rules! script {
         redis::script($name, include_str!(concat!("scripts/", $name, ".lua")))
     };
     ($name:literal, with reservation) => {
-        redis::script($name, concat!(include_str!("scripts/reservation.lua"), include_str!(concat!("scripts/", $name, ".lua"))))
+        redis::script(
+            $name,
+            concat!(include_str!("scripts/reservation.lua"), include_str!(concat!("scripts/", $name, ".lua"))),
+        )
     };
 }
 
@@ -39,7 +42,9 @@ impl<R: Scripts> Counters for Lua<R> {
         match text(verdict, "reserve")? {
             "reserved" => Ok(Reserved::Done),
             "closed" => Ok(Reserved::Closed),
-            "missing" => Ok(Reserved::Missing(rest.iter().map(|item| Ok(line(item)?.sku.clone())).collect::<Result<_, Error>>()?)),
+            "missing" => Ok(Reserved::Missing(
+                rest.iter().map(|item| Ok(line(item)?.sku.clone())).collect::<Result<_, Error>>()?,
+            )),
             "short" => Ok(Reserved::Short(
                 rest.chunks(2)
                     .map(|pair| match pair {
@@ -83,8 +88,10 @@ impl<R: Scripts> Counters for Lua<R> {
     fn expire(&self, verdicts: &[(String, bool)]) -> Result<u32, Error> {
         let mut keys = vec![EXPIRY.to_owned()];
         keys.extend(verdicts.iter().map(|(id, _)| reservation_key(id)));
-        let arguments: Vec<String> =
-            verdicts.iter().flat_map(|(id, applied)| [id.clone(), if *applied { "applied" } else { "lapsed" }.to_owned()]).collect();
+        let arguments: Vec<String> = verdicts
+            .iter()
+            .flat_map(|(id, applied)| [id.clone(), if *applied { "applied" } else { "lapsed" }.to_owned()])
+            .collect();
         let reply = self.0.run(&script!("expire", with reservation), &keys, &arguments)?;
         let ended = integer(reply.first().ok_or_else(|| unexpected("expire"))?, "expire")?;
         u32::try_from(ended).map_err(|_| unexpected("expire"))
@@ -105,14 +112,19 @@ impl<R: Scripts> Counters for Lua<R> {
         for line in open.chunks(3) {
             let [id, sku, quantity] = line else { return Err(unexpected("begin_refill")) };
             let quantity = text(quantity, "begin_refill")?.parse().map_err(|_| unexpected("begin_refill"))?;
-            refill.open.push(OpenLine { id: text(id, "begin_refill")?.to_owned(), sku: text(sku, "begin_refill")?.to_owned(), quantity });
+            refill.open.push(OpenLine {
+                id: text(id, "begin_refill")?.to_owned(),
+                sku: text(sku, "begin_refill")?.to_owned(),
+                quantity,
+            });
         }
         Ok(refill)
     }
 
     fn finish_refill(&self, values: &[(String, String, i64)]) -> Result<(), Error> {
         let keys: Vec<String> = values.iter().flat_map(|(sku, _, _)| [counter_key(sku), ticket_key(sku)]).collect();
-        let arguments: Vec<String> = values.iter().flat_map(|(_, ticket, value)| [ticket.clone(), value.to_string()]).collect();
+        let arguments: Vec<String> =
+            values.iter().flat_map(|(_, ticket, value)| [ticket.clone(), value.to_string()]).collect();
         self.0.run(&script!("finish_refill"), &keys, &arguments)?;
         Ok(())
     }

@@ -23,8 +23,12 @@ impl From<postgres::Error> for Error {
         match error {
             postgres::Error::Unavailable(reason) => Self::Unavailable(format!("PostgreSQL: {reason}")),
             postgres::Error::Uncertain(reason) => Self::Uncertain(format!("PostgreSQL: {reason}")),
-            postgres::Error::Conflict(violation) => Self::Internal(format!("unexpected conflict with {}", violation.constraint)),
-            postgres::Error::Stale(statement) => Self::Internal(format!("statement {statement} met another number of rows than expected")),
+            postgres::Error::Conflict(violation) => {
+                Self::Internal(format!("unexpected conflict with {}", violation.constraint))
+            }
+            postgres::Error::Stale(statement) => {
+                Self::Internal(format!("statement {statement} met another number of rows than expected"))
+            }
             postgres::Error::Invalid(reason) => Self::Internal(format!("PostgreSQL refused the statement: {reason}")),
         }
     }

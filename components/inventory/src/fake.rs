@@ -73,9 +73,20 @@ impl World {
     pub(crate) fn stocked(stock: &[(&str, i64)]) -> Self {
         let world = Self::default();
         for (sku, on_hand) in stock {
-            let product = Product { sku: (*sku).to_owned(), name: format!("Product {sku}"), unit_price: 1299, currency: "USD".to_owned(), version: 1 };
+            let product = Product {
+                sku: (*sku).to_owned(),
+                name: format!("Product {sku}"),
+                unit_price: 1299,
+                currency: "USD".to_owned(),
+                version: 1,
+            };
             world.products.borrow_mut().insert((*sku).to_owned(), (product, *on_hand));
-            world.movements.borrow_mut().push(((*sku).to_owned(), "restock".to_owned(), *on_hand, "initial".to_owned()));
+            world.movements.borrow_mut().push((
+                (*sku).to_owned(),
+                "restock".to_owned(),
+                *on_hand,
+                "initial".to_owned(),
+            ));
         }
         world
     }
@@ -101,7 +112,9 @@ impl World {
 
     fn close(&self, id: &str, state: &'static str, marker: bool) {
         if marker {
-            self.reservations.borrow_mut().insert(id.to_owned(), Reservation { state, marker, ..Reservation::default() });
+            self.reservations
+                .borrow_mut()
+                .insert(id.to_owned(), Reservation { state, marker, ..Reservation::default() });
         } else {
             self.reservations.borrow_mut().remove(id);
         }
@@ -131,7 +144,8 @@ impl World {
     /// The invariants of `orders.md` §3.
     pub(crate) fn audit(&self, counters: Audit) {
         for (sku, (_, on_hand)) in self.products.borrow().iter() {
-            let moved: i64 = self.movements.borrow().iter().filter(|movement| movement.0 == *sku).map(|movement| movement.2).sum();
+            let moved: i64 =
+                self.movements.borrow().iter().filter(|movement| movement.0 == *sku).map(|movement| movement.2).sum();
             assert!(*on_hand >= 0 && moved == *on_hand, "{sku}: on hand {on_hand}, movements {moved}");
             if let (Some(counter), true) = (self.counters.borrow().get(sku), counters != Audit::Ignored) {
                 let open: i64 = self
@@ -139,9 +153,14 @@ impl World {
                     .borrow()
                     .iter()
                     .filter(|(id, reservation)| reservation.state == "reserved" && !self.moved(id))
-                    .flat_map(|(_, reservation)| reservation.lines.iter().filter(|line| line.0 == *sku).map(|line| line.1))
+                    .flat_map(|(_, reservation)| {
+                        reservation.lines.iter().filter(|line| line.0 == *sku).map(|line| line.1)
+                    })
                     .sum();
-                assert!(if counters == Audit::Exact { *counter == on_hand - open } else { *counter <= on_hand - open }, "{sku}: counter {counter}, on hand {on_hand}, open {open}");
+                assert!(
+                    if counters == Audit::Exact { *counter == on_hand - open } else { *counter <= on_hand - open },
+                    "{sku}: counter {counter}, on hand {on_hand}, open {open}"
+                );
             }
         }
     }
@@ -164,7 +183,13 @@ impl Store for &World {
             let mut products = self.products.borrow_mut();
             let known = products.get(sku).map(|row| (row.0.version, row.1));
             let version = known.map_or(1, |known| known.0 + 1);
-            let product = Product { sku: sku.to_owned(), name: name.to_owned(), unit_price, currency: currency.to_owned(), version };
+            let product = Product {
+                sku: sku.to_owned(),
+                name: name.to_owned(),
+                unit_price,
+                currency: currency.to_owned(),
+                version,
+            };
             products.insert(sku.to_owned(), (product.clone(), known.map_or(0, |known| known.1)));
             (product, known.is_none())
         })
@@ -186,7 +211,12 @@ impl Store for &World {
                 self.keys.borrow_mut().insert(name, (fingerprint, adjustment.answer.clone()));
             }
             self.products.borrow_mut().get_mut(&adjustment.sku).unwrap().1 += adjustment.delta;
-            let movement = (adjustment.sku.clone(), adjustment.reason.as_str().to_owned(), adjustment.delta, adjustment.id.to_string());
+            let movement = (
+                adjustment.sku.clone(),
+                adjustment.reason.as_str().to_owned(),
+                adjustment.delta,
+                adjustment.id.to_string(),
+            );
             self.movements.borrow_mut().push(movement);
             Adjusted::Done
         })
@@ -215,7 +245,12 @@ impl Store for &World {
             if self.inbox.borrow().contains(&order.event_id) {
                 return Applied::RejectedBefore;
             }
-            let unknown: Vec<String> = order.lines.iter().map(|line| line.sku.clone()).filter(|sku| !self.products.borrow().contains_key(sku)).collect();
+            let unknown: Vec<String> = order
+                .lines
+                .iter()
+                .map(|line| line.sku.clone())
+                .filter(|sku| !self.products.borrow().contains_key(sku))
+                .collect();
             if !unknown.is_empty() {
                 return Applied::UnknownSku(unknown);
             }
@@ -223,7 +258,11 @@ impl Store for &World {
                 .lines
                 .iter()
                 .filter(|line| self.on_hand(&line.sku) < i64::from(line.quantity))
-                .map(|line| Shortage { sku: line.sku.clone(), requested: line.quantity, available: u64::try_from(self.on_hand(&line.sku)).unwrap() })
+                .map(|line| Shortage {
+                    sku: line.sku.clone(),
+                    requested: line.quantity,
+                    available: u64::try_from(self.on_hand(&line.sku)).unwrap(),
+                })
                 .collect();
             if !short.is_empty() {
                 return Applied::Short(short);
@@ -231,7 +270,12 @@ impl Store for &World {
             self.inbox.borrow_mut().insert(order.event_id);
             for line in &order.lines {
                 self.products.borrow_mut().get_mut(&line.sku).unwrap().1 -= i64::from(line.quantity);
-                self.movements.borrow_mut().push((line.sku.clone(), "confirmed".to_owned(), -i64::from(line.quantity), id.clone()));
+                self.movements.borrow_mut().push((
+                    line.sku.clone(),
+                    "confirmed".to_owned(),
+                    -i64::from(line.quantity),
+                    id.clone(),
+                ));
             }
             Applied::Done
         })
@@ -254,17 +298,26 @@ impl Counters for &World {
     fn reserve(&self, id: &str, ttl_ms: u64, marker_ms: u64, lines: &[Line]) -> Result<Reserved, Error> {
         self.step(|| {
             if let Some(reservation) = self.reservations.borrow().get(id) {
-                return if reservation.state == "reserved" && reservation.expires > self.now.get() { Reserved::Done } else { Reserved::Closed };
+                return if reservation.state == "reserved" && reservation.expires > self.now.get() {
+                    Reserved::Done
+                } else {
+                    Reserved::Closed
+                };
             }
             let mut counters = self.counters.borrow_mut();
-            let missing: Vec<String> = lines.iter().map(|line| line.sku.clone()).filter(|sku| !counters.contains_key(sku)).collect();
+            let missing: Vec<String> =
+                lines.iter().map(|line| line.sku.clone()).filter(|sku| !counters.contains_key(sku)).collect();
             if !missing.is_empty() {
                 return Reserved::Missing(missing);
             }
             let short: Vec<Shortage> = lines
                 .iter()
                 .filter(|line| counters[&line.sku] < i64::from(line.quantity))
-                .map(|line| Shortage { sku: line.sku.clone(), requested: line.quantity, available: u64::try_from(counters[&line.sku]).unwrap_or(0) })
+                .map(|line| Shortage {
+                    sku: line.sku.clone(),
+                    requested: line.quantity,
+                    available: u64::try_from(counters[&line.sku]).unwrap_or(0),
+                })
                 .collect();
             if !short.is_empty() {
                 return Reserved::Short(short);
@@ -273,7 +326,8 @@ impl Counters for &World {
                 *counters.get_mut(&line.sku).unwrap() -= i64::from(line.quantity);
             }
             let lines = lines.iter().map(|line| (line.sku.clone(), i64::from(line.quantity))).collect();
-            let reservation = Reservation { state: "reserved", lines, expires: self.now.get() + ttl_ms, marker: marker_ms > 0 };
+            let reservation =
+                Reservation { state: "reserved", lines, expires: self.now.get() + ttl_ms, marker: marker_ms > 0 };
             self.reservations.borrow_mut().insert(id.to_owned(), reservation);
             Reserved::Done
         })
@@ -309,7 +363,9 @@ impl Counters for &World {
     fn overdue(&self, limit: u32) -> Result<Vec<String>, Error> {
         self.step(|| {
             let reservations = self.reservations.borrow();
-            let overdue = reservations.iter().filter(|(_, reservation)| reservation.state == "reserved" && reservation.expires <= self.now.get());
+            let overdue = reservations
+                .iter()
+                .filter(|(_, reservation)| reservation.state == "reserved" && reservation.expires <= self.now.get());
             overdue.map(|(id, _)| id.clone()).take(limit as usize).collect()
         })
     }
@@ -317,7 +373,12 @@ impl Counters for &World {
         self.step(|| {
             let mut ended = 0;
             for (id, applied) in verdicts {
-                let open = self.reservations.borrow().get(id).filter(|reservation| reservation.state == "reserved").map(|reservation| reservation.marker);
+                let open = self
+                    .reservations
+                    .borrow()
+                    .get(id)
+                    .filter(|reservation| reservation.state == "reserved")
+                    .map(|reservation| reservation.marker);
                 if let Some(marker) = open {
                     if !applied {
                         self.give_back(id);
@@ -338,9 +399,15 @@ impl Counters for &World {
             };
             let tickets = missing.map(ticket).collect();
             let mut open = Vec::new();
-            for (id, reservation) in self.reservations.borrow().iter().filter(|(_, reservation)| reservation.state == "reserved") {
+            for (id, reservation) in
+                self.reservations.borrow().iter().filter(|(_, reservation)| reservation.state == "reserved")
+            {
                 for (sku, quantity) in reservation.lines.iter().filter(|(sku, _)| skus.contains(sku)) {
-                    open.push(OpenLine { id: id.clone(), sku: sku.clone(), quantity: u64::try_from(*quantity).unwrap() });
+                    open.push(OpenLine {
+                        id: id.clone(),
+                        sku: sku.clone(),
+                        quantity: u64::try_from(*quantity).unwrap(),
+                    });
                 }
             }
             Refill { tickets, open }
@@ -378,8 +445,12 @@ impl Cache for &World {
         self.step(|| {
             keys.iter()
                 .map(|key| match key.split_once(':').unwrap() {
-                    ("product", sku) => self.cached.borrow().get(sku).map(|product| serde_json::to_vec(product).unwrap()),
-                    ("available_stock", sku) => self.counters.borrow().get(sku).map(|counter| counter.to_string().into_bytes()),
+                    ("product", sku) => {
+                        self.cached.borrow().get(sku).map(|product| serde_json::to_vec(product).unwrap())
+                    }
+                    ("available_stock", sku) => {
+                        self.counters.borrow().get(sku).map(|counter| counter.to_string().into_bytes())
+                    }
                     other => panic!("{other:?}"),
                 })
                 .collect()

@@ -58,7 +58,11 @@ struct Host;
 
 impl Surroundings for Host {
     fn now_micros(&self) -> i64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_micros()).ok()).unwrap_or(0)
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|since| i64::try_from(since.as_micros()).ok())
+            .unwrap_or(0)
     }
 
     fn new_id(&self) -> Uuid {
@@ -74,15 +78,25 @@ impl Surroundings for Host {
 fn inventory() -> Result<Inventory<Sql<postgres::Linked>, Lua<redis::Linked>, KeyValue, Host>, Error> {
     let reservation_ttl_ms = match config::store::get("reservation_ttl_ms") {
         Ok(None) => RESERVATION_TTL_MS,
-        Ok(Some(text)) => text.parse().map_err(|_| Error::Internal("config `reservation_ttl_ms` is no number of milliseconds".to_owned()))?,
+        Ok(Some(text)) => text
+            .parse()
+            .map_err(|_| Error::Internal("config `reservation_ttl_ms` is no number of milliseconds".to_owned()))?,
         Err(error) => return Err(Error::Unavailable(format!("config: {error:?}"))),
     };
-    Ok(Inventory { store: Sql(postgres::Linked), counters: Lua(redis::Linked), cache: KeyValue, surroundings: Host, reservation_ttl_ms })
+    Ok(Inventory {
+        store: Sql(postgres::Linked),
+        counters: Lua(redis::Linked),
+        cache: KeyValue,
+        surroundings: Host,
+        reservation_ttl_ms,
+    })
 }
 
 /// An order id in the one form that Redis keys and events use.
 fn order_id(text: &str) -> Result<String, Error> {
-    ids::parse_order_id(text).map(|id| id.to_string()).ok_or_else(|| Error::Internal("an order id is no UUID".to_owned()))
+    ids::parse_order_id(text)
+        .map(|id| id.to_string())
+        .ok_or_else(|| Error::Internal("an order id is no UUID".to_owned()))
 }
 
 fn lines(lines: Vec<types::Line>) -> Vec<model::Line> {
@@ -91,7 +105,8 @@ fn lines(lines: Vec<types::Line>) -> Vec<model::Line> {
 
 impl stock::Guest for Component {
     fn quote(asked: Vec<types::Line>, currency: String) -> Result<stock::Quotation, stock::QuoteError> {
-        let quote = inventory().map_err(QuoteError::from).and_then(|inventory| inventory.quote(lines(asked), &currency))?;
+        let quote =
+            inventory().map_err(QuoteError::from).and_then(|inventory| inventory.quote(lines(asked), &currency))?;
         let lines = quote
             .lines
             .into_iter()
@@ -117,13 +132,23 @@ impl catalog::Guest for Component {
     }
 
     fn list_products(cursor: Option<String>, limit: u32) -> Result<catalog::ProductPage, catalog::CatalogError> {
-        let page = inventory().map_err(CatalogError::from).and_then(|inventory| inventory.list(cursor.as_deref(), limit))?;
-        Ok(catalog::ProductPage { items: page.items.into_iter().map(Into::into).collect(), next_cursor: page.next_cursor })
+        let page =
+            inventory().map_err(CatalogError::from).and_then(|inventory| inventory.list(cursor.as_deref(), limit))?;
+        Ok(catalog::ProductPage {
+            items: page.items.into_iter().map(Into::into).collect(),
+            next_cursor: page.next_cursor,
+        })
     }
 
-    fn put(sku: String, name: String, unit_price: u64, currency: String) -> Result<catalog::Saved, catalog::CatalogError> {
-        let (offer, created) =
-            inventory().map_err(CatalogError::from).and_then(|inventory| inventory.put(&sku, &name, unit_price, &currency))?;
+    fn put(
+        sku: String,
+        name: String,
+        unit_price: u64,
+        currency: String,
+    ) -> Result<catalog::Saved, catalog::CatalogError> {
+        let (offer, created) = inventory()
+            .map_err(CatalogError::from)
+            .and_then(|inventory| inventory.put(&sku, &name, unit_price, &currency))?;
         Ok(catalog::Saved { product: offer.into(), created })
     }
 
@@ -143,14 +168,17 @@ impl catalog::Guest for Component {
                 Err(_) => Err(CatalogError::from(Error::Internal("a user id is no UUID".to_owned()))),
             })
             .transpose()?;
-        let (offer, replayed) = inventory().map_err(CatalogError::from).and_then(|inventory| inventory.adjust(&sku, delta, reason, key))?;
+        let (offer, replayed) =
+            inventory().map_err(CatalogError::from).and_then(|inventory| inventory.adjust(&sku, delta, reason, key))?;
         Ok(catalog::Adjusted { product: offer.into(), replayed })
     }
 }
 
 impl kafka::handler::Guest for Component {
     fn handle(message: kafka::handler::Message) -> Result<(), kafka::handler::Failure> {
-        let handled = inventory().map_err(ConsumeError::from).and_then(|inventory| inventory.consume(&message.topic, &message.payload));
+        let handled = inventory()
+            .map_err(ConsumeError::from)
+            .and_then(|inventory| inventory.consume(&message.topic, &message.payload));
         handled.map_err(|error| match error {
             ConsumeError::Retry(reason) => kafka::handler::Failure::Retry(reason),
             ConsumeError::Reject(reason) => kafka::handler::Failure::Reject(reason),
@@ -161,7 +189,9 @@ impl kafka::handler::Guest for Component {
 
 impl timer::handler::Guest for Component {
     fn tick(name: String) -> Result<u32, timer::handler::Failure> {
-        inventory().and_then(|inventory| inventory.tick(&name)).map_err(|error| timer::handler::Failure::Failed(error.to_string()))
+        inventory()
+            .and_then(|inventory| inventory.tick(&name))
+            .map_err(|error| timer::handler::Failure::Failed(error.to_string()))
     }
 }
 
@@ -205,7 +235,11 @@ impl From<ReserveError> for stock::ReserveError {
             ReserveError::OutOfStock(shortages) => Self::OutOfStock(
                 shortages
                     .into_iter()
-                    .map(|shortage| types::Shortage { sku: shortage.sku, requested: shortage.requested, available: shortage.available })
+                    .map(|shortage| types::Shortage {
+                        sku: shortage.sku,
+                        requested: shortage.requested,
+                        available: shortage.available,
+                    })
                     .collect(),
             ),
             ReserveError::Closed => Self::Closed,

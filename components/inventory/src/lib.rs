@@ -28,9 +28,9 @@ pub mod service;
 pub mod store;
 pub mod sweep;
 
-#[cfg(target_arch = "wasm32")]
-mod guest;
 #[cfg(test)]
 mod fake;
+#[cfg(target_arch = "wasm32")]
+mod guest;
 #[cfg(test)]
 mod tests;

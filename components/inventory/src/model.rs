@@ -161,7 +161,11 @@ pub struct StockLevel {
 /// in Redis but applied in PostgreSQL (its consumer is between the two) was taken already. Negative when stock was lost under open reservations.
 #[must_use]
 pub fn counter(level: &StockLevel, open: &[OpenLine]) -> i64 {
-    let held: u64 = open.iter().filter(|line| line.sku == level.sku && !level.applied.contains(&line.id)).map(|line| line.quantity).sum();
+    let held: u64 = open
+        .iter()
+        .filter(|line| line.sku == level.sku && !level.applied.contains(&line.id))
+        .map(|line| line.quantity)
+        .sum();
     i64::try_from(level.on_hand).unwrap_or(i64::MAX).saturating_sub_unsigned(held)
 }
 
@@ -169,13 +173,22 @@ pub fn counter(level: &StockLevel, open: &[OpenLine]) -> i64 {
 ///
 /// # Errors
 /// [`QuoteError`] without `Failed`.
-pub fn price(lines: Vec<Line>, currency: &str, products: &BTreeMap<String, Product>, limits: ChargeLimits) -> Result<Quote, QuoteError> {
-    let missing: Vec<String> = lines.iter().filter(|line| !products.contains_key(&line.sku)).map(|line| line.sku.clone()).collect();
+pub fn price(
+    lines: Vec<Line>,
+    currency: &str,
+    products: &BTreeMap<String, Product>,
+    limits: ChargeLimits,
+) -> Result<Quote, QuoteError> {
+    let missing: Vec<String> =
+        lines.iter().filter(|line| !products.contains_key(&line.sku)).map(|line| line.sku.clone()).collect();
     if !missing.is_empty() {
         return Err(QuoteError::UnknownSku(missing));
     }
-    let foreign: Vec<String> =
-        lines.iter().filter(|line| products.get(&line.sku).is_some_and(|product| product.currency != currency)).map(|line| line.sku.clone()).collect();
+    let foreign: Vec<String> = lines
+        .iter()
+        .filter(|line| products.get(&line.sku).is_some_and(|product| product.currency != currency))
+        .map(|line| line.sku.clone())
+        .collect();
     if !foreign.is_empty() {
         return Err(QuoteError::CurrencyMismatch(foreign));
     }
@@ -221,7 +234,16 @@ mod tests {
         [("A", 1299, "USD"), ("B", 100, "EUR"), ("C", 1_000_000_000, "USD"), ("D", 1, "USD")]
             .into_iter()
             .map(|(sku, unit_price, currency)| {
-                (sku.to_owned(), Product { sku: sku.to_owned(), name: sku.to_owned(), unit_price, currency: currency.to_owned(), version: 1 })
+                (
+                    sku.to_owned(),
+                    Product {
+                        sku: sku.to_owned(),
+                        name: sku.to_owned(),
+                        unit_price,
+                        currency: currency.to_owned(),
+                        version: 1,
+                    },
+                )
             })
             .collect()
     }
@@ -235,12 +257,18 @@ mod tests {
     fn a_quote_keeps_the_order_of_lines_and_sums_exactly() {
         let quote = quote(&[("D", 3), ("A", 2)], "USD").unwrap();
         assert_eq!(quote.total, 2601);
-        assert_eq!(quote.lines.iter().map(|line| (line.sku.as_str(), line.unit_price)).collect::<Vec<_>>(), [("D", 1), ("A", 1299)]);
+        assert_eq!(
+            quote.lines.iter().map(|line| (line.sku.as_str(), line.unit_price)).collect::<Vec<_>>(),
+            [("D", 1), ("A", 1299)]
+        );
     }
 
     #[test]
     fn a_quote_is_refused_in_a_fixed_order_of_reasons() {
-        assert_eq!(quote(&[("B", 1), ("X", 1), ("Y", 1)], "USD"), Err(QuoteError::UnknownSku(vec!["X".to_owned(), "Y".to_owned()])));
+        assert_eq!(
+            quote(&[("B", 1), ("X", 1), ("Y", 1)], "USD"),
+            Err(QuoteError::UnknownSku(vec!["X".to_owned(), "Y".to_owned()]))
+        );
         assert_eq!(quote(&[("B", 1), ("C", 1000)], "USD"), Err(QuoteError::CurrencyMismatch(vec!["B".to_owned()])));
         assert_eq!(quote(&[("C", 1000)], "USD"), Err(QuoteError::AmountOutOfRange));
         assert_eq!(quote(&[("D", 49)], "USD"), Err(QuoteError::AmountOutOfRange));

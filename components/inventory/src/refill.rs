@@ -24,8 +24,12 @@ impl<S: Store, C: Counters, K: Cache, O: Surroundings> Inventory<S, C, K, O> {
         let mut reservations: Vec<String> = refill.open.iter().map(|line| line.id.clone()).collect();
         reservations.sort();
         reservations.dedup();
-        let levels: BTreeMap<String, _> =
-            self.store.stock_levels(&missing, &reservations)?.into_iter().map(|level| (level.sku.clone(), level)).collect();
+        let levels: BTreeMap<String, _> = self
+            .store
+            .stock_levels(&missing, &reservations)?
+            .into_iter()
+            .map(|level| (level.sku.clone(), level))
+            .collect();
         let (mut values, mut unknown) = (Vec::new(), Vec::new());
         for (sku, ticket) in refill.tickets {
             match levels.get(&sku) {

@@ -48,7 +48,9 @@ impl<S: Store, C: Counters, K: Cache, O: Surroundings> Inventory<S, C, K, O> {
             Reserved::Done => Ok(()),
             Reserved::Closed => Err(ReserveError::Closed),
             Reserved::Short(shortages) => Err(ReserveError::OutOfStock(shortages)),
-            Reserved::Missing(skus) => Err(Error::Unavailable(format!("the counters of {skus:?} change too fast")).into()),
+            Reserved::Missing(skus) => {
+                Err(Error::Unavailable(format!("the counters of {skus:?} change too fast")).into())
+            }
         }
     }
 
@@ -71,7 +73,11 @@ impl<S: Store, C: Counters, K: Cache, O: Surroundings> Inventory<S, C, K, O> {
             let unknown = self.refill(&missing)?;
             if !unknown.is_empty() {
                 let short = lines.iter().filter(|line| unknown.contains(&line.sku));
-                return Ok(Reserved::Short(short.map(|line| Shortage { sku: line.sku.clone(), requested: line.quantity, available: 0 }).collect()));
+                return Ok(Reserved::Short(
+                    short
+                        .map(|line| Shortage { sku: line.sku.clone(), requested: line.quantity, available: 0 })
+                        .collect(),
+                ));
             }
         }
         Ok(Reserved::Missing(missing))
@@ -84,7 +90,10 @@ impl<S: Store, C: Counters, K: Cache, O: Surroundings> Inventory<S, C, K, O> {
         let mut missing = Vec::new();
         for (sku, cached) in skus.iter().zip(self.cache.get_many(&keys)?) {
             // What cannot be read any more (an older form, say) counts as not cached.
-            match cached.and_then(|json| serde_json::from_slice::<Product>(&json).ok()).filter(|product| product.sku == *sku) {
+            match cached
+                .and_then(|json| serde_json::from_slice::<Product>(&json).ok())
+                .filter(|product| product.sku == *sku)
+            {
                 Some(product) => drop(products.insert(sku.clone(), product)),
                 None => missing.push(sku.clone()),
             }

@@ -38,7 +38,8 @@ const ADJUST: &str = "WITH changed AS (
     )
     SELECT sku FROM changed";
 
-const FORGET_EXPIRED_KEY: &str = "DELETE FROM adjustment_keys WHERE user_id = $1 AND key = $2 AND created_at <= now() - interval '24 hours'";
+const FORGET_EXPIRED_KEY: &str =
+    "DELETE FROM adjustment_keys WHERE user_id = $1 AND key = $2 AND created_at <= now() - interval '24 hours'";
 
 const STOCK_LEVELS: &str = "SELECT p.sku, p.on_hand, ARRAY(
         SELECT COALESCE(m.order_id, m.adjustment_id) FROM inventory_movements m
@@ -48,7 +49,8 @@ const STOCK_LEVELS: &str = "SELECT p.sku, p.on_hand, ARRAY(
     ) AS applied
     FROM products p WHERE p.sku = ANY($1)";
 
-const APPLIED: &str = "SELECT order_id::text AS id FROM inventory_movements WHERE kind = 'confirmed' AND order_id = ANY($1)
+const APPLIED: &str =
+    "SELECT order_id::text AS id FROM inventory_movements WHERE kind = 'confirmed' AND order_id = ANY($1)
     UNION SELECT adjustment_id::text FROM inventory_movements WHERE adjustment_id = ANY($1)";
 
 // $1 event, $2 order, $3 skus, $4 quantities, $5 consumer. Nothing is written unless the event is new, all skus exist and all lines fit; every
@@ -125,7 +127,8 @@ impl<D: Database> Store for Sql<D> {
         let rows = self.0.run(statement(FIND_ADJUSTMENT, vec![uuid(key.user_id), key.key.as_str().into()]))?;
         let Some(row) = rows.first() else { return Ok(None) };
         let answer: String = row.get("answer")?;
-        let answer = serde_json::from_str(&answer).map_err(|error| Error::Internal(format!("column `answer` is no offer: {error}")))?;
+        let answer = serde_json::from_str(&answer)
+            .map_err(|error| Error::Internal(format!("column `answer` is no offer: {error}")))?;
         Ok(Some((row.get("fingerprint")?, answer)))
     }
 
@@ -151,18 +154,29 @@ impl<D: Database> Store for Sql<D> {
         }
         statements.push(change);
         match self.0.transact(statements) {
-            Ok(sets) => Ok(if sets.last().is_some_and(|set| set.first().is_some()) { Adjusted::Done } else { Adjusted::BelowZero }),
-            Err(postgres::Error::Conflict(violation)) if violation.constraint == "adjustment_keys_pkey" => Ok(Adjusted::KeyTaken),
+            Ok(sets) => Ok(if sets.last().is_some_and(|set| set.first().is_some()) {
+                Adjusted::Done
+            } else {
+                Adjusted::BelowZero
+            }),
+            Err(postgres::Error::Conflict(violation)) if violation.constraint == "adjustment_keys_pkey" => {
+                Ok(Adjusted::KeyTaken)
+            }
             Err(error) => Err(error.into()),
         }
     }
 
     fn stock_levels(&self, skus: &[String], reservations: &[String]) -> Result<Vec<StockLevel>, Error> {
-        let rows = self.0.run(statement(STOCK_LEVELS, vec![skus.to_vec().into(), Value::UuidArray(reservations.to_vec())]))?;
+        let rows =
+            self.0.run(statement(STOCK_LEVELS, vec![skus.to_vec().into(), Value::UuidArray(reservations.to_vec())]))?;
         rows.iter()
             .map(|row| {
                 let applied: Vec<String> = row.get("applied")?;
-                Ok(StockLevel { sku: row.get("sku")?, on_hand: row.get("on_hand")?, applied: applied.into_iter().collect::<BTreeSet<_>>() })
+                Ok(StockLevel {
+                    sku: row.get("sku")?,
+                    on_hand: row.get("on_hand")?,
+                    applied: applied.into_iter().collect::<BTreeSet<_>>(),
+                })
             })
             .collect()
     }
@@ -179,7 +193,11 @@ impl<D: Database> Store for Sql<D> {
         match self.0.run(statement(APPLY, params)) {
             Ok(rows) => verdict(order, &rows.only()?),
             // Applied by an event whose inbox row is gone, or by another event of the same order.
-            Err(postgres::Error::Conflict(violation)) if violation.constraint == "inventory_movements_once_per_order" => Ok(Applied::Done),
+            Err(postgres::Error::Conflict(violation))
+                if violation.constraint == "inventory_movements_once_per_order" =>
+            {
+                Ok(Applied::Done)
+            }
             Err(error) => Err(error.into()),
         }
     }

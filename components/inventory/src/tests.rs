@@ -22,12 +22,19 @@ fn order(order_id: Uuid, items: &[(&str, u32)]) -> Order {
 }
 
 fn confirmed(order_id: Uuid, items: &[(&str, u32)]) -> Vec<u8> {
-    let payment = OrderPayment { provider: "stripe".to_owned(), payment_id: "pi_1".to_owned(), status: PaymentStatus::Succeeded };
+    let payment =
+        OrderPayment { provider: "stripe".to_owned(), payment_id: "pi_1".to_owned(), status: PaymentStatus::Succeeded };
     serde_json::to_vec(&OrderConfirmed::new(0, order(order_id, items), payment)).unwrap()
 }
 
 fn failed(order_id: Uuid) -> Vec<u8> {
-    serde_json::to_vec(&OrderFailed::new(0, order(order_id, &[("A", 1)]), None, OrderFailure { code: "out_of_stock".to_owned() })).unwrap()
+    serde_json::to_vec(&OrderFailed::new(
+        0,
+        order(order_id, &[("A", 1)]),
+        None,
+        OrderFailure { code: "out_of_stock".to_owned() },
+    ))
+    .unwrap()
 }
 
 fn counter(world: &World, sku: &str) -> Option<i64> {
@@ -39,7 +46,12 @@ fn available(world: &World, sku: &str) -> u64 {
 }
 
 /// Every place where one run of `act` can fail, tried one by one: `between` holds then, and `act` again must bring `check` about.
-fn at_every_step<T>(between: Audit, setup: impl Fn() -> World, act: impl Fn(&World) -> Result<T, bool>, check: impl Fn(&World)) {
+fn at_every_step<T>(
+    between: Audit,
+    setup: impl Fn() -> World,
+    act: impl Fn(&World) -> Result<T, bool>,
+    check: impl Fn(&World),
+) {
     let world = setup();
     let before = world.steps.get();
     assert!(act(&world).is_ok());
@@ -81,8 +93,14 @@ fn reserve_takes_all_lines_or_none_and_is_idempotent() {
     let shortage = |sku: &str, requested, available| Shortage { sku: sku.to_owned(), requested, available };
     let short = Err(ReserveError::OutOfStock(vec![shortage("A", 4, 3), shortage("B", 1, 0)]));
     assert_eq!(inventory.reserve("2", &lines(&[("A", 4), ("B", 1)])), short);
-    assert_eq!(inventory.reserve("2", &lines(&[("A", 1), ("X", 1)])), Err(ReserveError::OutOfStock(vec![shortage("X", 1, 0)])));
-    assert!(matches!(inventory.reserve("3", &lines(&[("A", 1), ("A", 1)])), Err(ReserveError::Failed(Error::Internal(_)))));
+    assert_eq!(
+        inventory.reserve("2", &lines(&[("A", 1), ("X", 1)])),
+        Err(ReserveError::OutOfStock(vec![shortage("X", 1, 0)]))
+    );
+    assert!(matches!(
+        inventory.reserve("3", &lines(&[("A", 1), ("A", 1)])),
+        Err(ReserveError::Failed(Error::Internal(_)))
+    ));
     assert_eq!(counter(&world, "A"), Some(3));
     world.audit(Audit::Exact);
 }
@@ -105,29 +123,44 @@ fn release_gives_back_once_and_bars_a_later_reservation() {
 #[test]
 fn reserve_and_release_converge_after_a_failure_at_any_step() {
     let reserve = |world: &World| world.inventory().reserve("1", &lines(&[("A", 2), ("B", 1)])).map_err(|_| true);
-    at_every_step(Audit::NeverTooHigh, || World::stocked(&[("A", 5), ("B", 1)]), reserve, |world| {
-        assert_eq!((counter(world, "A"), counter(world, "B")), (Some(3), Some(0)));
-        world.audit(Audit::Exact);
-    });
+    at_every_step(
+        Audit::NeverTooHigh,
+        || World::stocked(&[("A", 5), ("B", 1)]),
+        reserve,
+        |world| {
+            assert_eq!((counter(world, "A"), counter(world, "B")), (Some(3), Some(0)));
+            world.audit(Audit::Exact);
+        },
+    );
     let reserved = || {
         let world = World::stocked(&[("A", 5)]);
         world.inventory().reserve("1", &lines(&[("A", 2)])).unwrap();
         world
     };
-    at_every_step(Audit::NeverTooHigh, reserved, |world| world.inventory().release("1").map_err(|_| true), |world| {
-        assert_eq!(counter(world, "A"), Some(5));
-    });
+    at_every_step(
+        Audit::NeverTooHigh,
+        reserved,
+        |world| world.inventory().release("1").map_err(|_| true),
+        |world| {
+            assert_eq!(counter(world, "A"), Some(5));
+        },
+    );
 }
 
 #[test]
 fn a_confirmed_order_is_applied_once_wherever_it_fails() {
-    let consume = |world: &World| world.inventory().consume("orders.confirmed.v1", &confirmed(ORDER, &[("A", 2), ("B", 1)])).map_err(|_| true);
+    let consume = |world: &World| {
+        world.inventory().consume("orders.confirmed.v1", &confirmed(ORDER, &[("A", 2), ("B", 1)])).map_err(|_| true)
+    };
     let check = |world: &World| {
         world.audit(Audit::Exact);
         assert_eq!((available(world, "A"), available(world, "B")), (3, 0));
         assert_eq!(world.products.borrow()["A"].1, 3);
         assert_eq!(world.movements.borrow().iter().filter(|movement| movement.1 == "confirmed").count(), 2);
-        assert!(matches!(world.inventory().reserve(&ORDER.to_string(), &lines(&[("A", 1)])), Err(ReserveError::Closed)));
+        assert!(matches!(
+            world.inventory().reserve(&ORDER.to_string(), &lines(&[("A", 1)])),
+            Err(ReserveError::Closed)
+        ));
         world.inventory().release(&ORDER.to_string()).unwrap();
         assert_eq!(available(world, "A"), 3, "a confirmed order's stock is not touched");
     };
@@ -164,7 +197,9 @@ fn an_order_that_cannot_be_honoured_is_rejected_once_wherever_it_fails() {
         assert_eq!(available(&world, "A"), 1);
         world
     };
-    let consume = |world: &World| world.inventory().consume("orders.confirmed.v1", &confirmed(ORDER, &[("A", 2), ("B", 1)])).map_err(|_| true);
+    let consume = |world: &World| {
+        world.inventory().consume("orders.confirmed.v1", &confirmed(ORDER, &[("A", 2), ("B", 1)])).map_err(|_| true)
+    };
     at_every_step(Audit::NeverTooHigh, setup, consume, |world| {
         world.audit(Audit::Exact);
         let outbox = world.outbox.borrow();
@@ -203,7 +238,9 @@ fn poison_is_rejected_and_trouble_is_classed() {
     }
     assert!(matches!(inventory.consume("other", b""), Err(ConsumeError::Reject(_))));
     assert!(world.inbox.borrow().is_empty());
-    for (step, fail, down) in [(0, Fail::Before, true), (1, Fail::Before, true), (0, Fail::After, false), (1, Fail::After, false)] {
+    for (step, fail, down) in
+        [(0, Fail::Before, true), (1, Fail::Before, true), (0, Fail::After, false), (1, Fail::After, false)]
+    {
         let world = World::stocked(&[("A", 5)]);
         world.fuse.set(Some((step, fail)));
         let error = world.inventory().consume("orders.confirmed.v1", &confirmed(ORDER, &[("A", 1)])).unwrap_err();
@@ -260,7 +297,12 @@ fn a_refill_starts_again_when_the_stock_changed_under_it() {
         (|world| drop(world.inventory().adjust("A", 5, Reason::Restock, None).unwrap()), 9),
         (|world| drop(world.inventory().adjust("A", -1, Reason::Correction, None).unwrap()), 3),
         (|world| world.inventory().consume("orders.confirmed.v1", &confirmed(ORDER, &[("A", 3)])).unwrap(), 4),
-        (|world| world.inventory().consume("orders.confirmed.v1", &confirmed(Uuid::from_u128(9), &[("A", 3)])).unwrap(), 1),
+        (
+            |world| {
+                world.inventory().consume("orders.confirmed.v1", &confirmed(Uuid::from_u128(9), &[("A", 3)])).unwrap()
+            },
+            1,
+        ),
     ];
     for (index, (act, expected)) in meanwhile.into_iter().enumerate() {
         let world = setup();
@@ -319,7 +361,10 @@ fn the_catalogue_pages_by_sku_and_a_change_is_seen_at_once() {
     let world = World::stocked(&[("A", 1), ("B", 2), ("C", 3)]);
     let inventory = world.inventory();
     let first = inventory.list(None, 2).unwrap();
-    assert_eq!(first.items.iter().map(|offer| (offer.product.sku.as_str(), offer.available_stock)).collect::<Vec<_>>(), [("A", 1), ("B", 2)]);
+    assert_eq!(
+        first.items.iter().map(|offer| (offer.product.sku.as_str(), offer.available_stock)).collect::<Vec<_>>(),
+        [("A", 1), ("B", 2)]
+    );
     let rest = inventory.list(first.next_cursor.as_deref(), 2).unwrap();
     assert_eq!((rest.items.len(), rest.next_cursor), (1, None));
     for bad in ["!", "QQ==", "w4Q", ""] {

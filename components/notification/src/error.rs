@@ -22,9 +22,15 @@ impl From<postgres::Error> for Error {
             postgres::Error::Unavailable(reason) => Self::DependencyDown(format!("PostgreSQL: {reason}")),
             postgres::Error::Uncertain(reason) => Self::Retry(format!("PostgreSQL, outcome unknown: {reason}")),
             // A bug may be gone with the next version of the component, so it gets its attempts before the dead letters.
-            postgres::Error::Conflict(violation) => Self::Retry(format!("internal: unexpected conflict with {}", violation.constraint)),
-            postgres::Error::Stale(statement) => Self::Retry(format!("internal: statement {statement} met another number of rows than expected")),
-            postgres::Error::Invalid(reason) => Self::Retry(format!("internal: PostgreSQL refused the statement: {reason}")),
+            postgres::Error::Conflict(violation) => {
+                Self::Retry(format!("internal: unexpected conflict with {}", violation.constraint))
+            }
+            postgres::Error::Stale(statement) => {
+                Self::Retry(format!("internal: statement {statement} met another number of rows than expected"))
+            }
+            postgres::Error::Invalid(reason) => {
+                Self::Retry(format!("internal: PostgreSQL refused the statement: {reason}"))
+            }
         }
     }
 }
@@ -38,6 +44,7 @@ impl From<postgres::RowError> for Error {
 /// A text with every word that could be an address struck out: mail servers like to repeat them.
 #[must_use]
 pub fn without_addresses(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().map(|word| if word.contains('@') { "<address>" } else { word }).collect();
+    let words: Vec<&str> =
+        text.split_whitespace().map(|word| if word.contains('@') { "<address>" } else { word }).collect();
     words.join(" ")
 }

@@ -33,11 +33,14 @@ export!(Component);
 
 fn notification() -> Notification<Sql<postgres::Linked>, email::Linked> {
     let secret_key = match config::store::get("mail_seal_secret_key") {
-        Ok(Some(text)) => SecretKey::from_base64(&text).map_err(|error| format!("config `mail_seal_secret_key`: {error}")),
+        Ok(Some(text)) => {
+            SecretKey::from_base64(&text).map_err(|error| format!("config `mail_seal_secret_key`: {error}"))
+        }
         Ok(None) => Err("config `mail_seal_secret_key` is missing".to_owned()),
         Err(error) => Err(format!("config `mail_seal_secret_key` cannot be read: {error:?}")),
     };
-    let message_id_domain = config::store::get("message_id_domain").ok().flatten().unwrap_or_else(|| MESSAGE_ID_DOMAIN.to_owned());
+    let message_id_domain =
+        config::store::get("message_id_domain").ok().flatten().unwrap_or_else(|| MESSAGE_ID_DOMAIN.to_owned());
     Notification { store: Sql(postgres::Linked), mailer: email::Linked, secret_key, message_id_domain }
 }
 

@@ -54,7 +54,8 @@ pub fn failed(order: &Order, code: &str) -> (String, String) {
         "payment_unavailable" => "The payment could not be made.",
         _ => "Something went wrong on our side.",
     };
-    let money = if code == "out_of_stock_after_payment" { "You get back what you paid." } else { "You were not charged." };
+    let money =
+        if code == "out_of_stock_after_payment" { "You get back what you paid." } else { "You were not charged." };
     let text = format!(
         "We are sorry: your order could not be completed. {why} {money}\n\nOrder {}\n\n{}\nTotal: {}\n",
         order.order_id,
@@ -69,7 +70,14 @@ fn lines(order: &Order) -> String {
     order.items.iter().fold(String::new(), |mut text, item| {
         let sum = item.unit_price.saturating_mul(u64::from(item.qty));
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "  {} x {} at {} = {}", item.qty, item.sku, amount(item.unit_price, currency), amount(sum, currency));
+        let _ = writeln!(
+            text,
+            "  {} x {} at {} = {}",
+            item.qty,
+            item.sku,
+            amount(item.unit_price, currency),
+            amount(sum, currency)
+        );
         text
     })
 }
@@ -78,7 +86,8 @@ fn lines(order: &Order) -> String {
 #[must_use]
 pub fn amount(minor: u64, currency: &str) -> String {
     let decimals = match currency {
-        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "UYI" | "VND" | "VUV" | "XAF" | "XOF" | "XPF" => 0,
+        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "UYI" | "VND"
+        | "VUV" | "XAF" | "XOF" | "XPF" => 0,
         "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
         _ => 2,
     };

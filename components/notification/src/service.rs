@@ -47,7 +47,13 @@ impl<S: Store, M: Mailer> Notification<S, M> {
         match incoming.topic {
             OrderConfirmed::TOPIC => {
                 let event: OrderConfirmed = decode(incoming.payload)?;
-                self.notify(event.event_id, Kind::OrderConfirmed, &event.order, incoming.sealed_email, model::confirmed(&event.order))
+                self.notify(
+                    event.event_id,
+                    Kind::OrderConfirmed,
+                    &event.order,
+                    incoming.sealed_email,
+                    model::confirmed(&event.order),
+                )
             }
             OrderFailed::TOPIC => {
                 let event: OrderFailed = decode(incoming.payload)?;
@@ -73,7 +79,14 @@ impl<S: Store, M: Mailer> Notification<S, M> {
         }
     }
 
-    fn notify(&self, event_id: uuid::Uuid, kind: Kind, order: &Order, sealed: Option<&str>, mail: (String, String)) -> Result<(), Error> {
+    fn notify(
+        &self,
+        event_id: uuid::Uuid,
+        kind: Kind,
+        order: &Order,
+        sealed: Option<&str>,
+        mail: (String, String),
+    ) -> Result<(), Error> {
         let wanted = Wanted { event_id, order_id: order.order_id, kind };
         let message_id = model::message_id(kind, order.order_id, &self.message_id_domain);
         let Some(sealed) = sealed else {
@@ -90,13 +103,22 @@ impl<S: Store, M: Mailer> Notification<S, M> {
             subject,
             text,
             message_id,
-            headers: vec![header("Swiftcart-Mail-Kind", kind.as_str().to_owned()), header("Swiftcart-Order-Id", order.order_id.to_string())],
+            headers: vec![
+                header("Swiftcart-Mail-Kind", kind.as_str().to_owned()),
+                header("Swiftcart-Order-Id", order.order_id.to_string()),
+            ],
         };
         match self.mailer.send(&message) {
             Ok(()) => self.store.finish(&wanted, End::Sent),
-            Err(email::Error::Unavailable(reason)) => Err(Error::DependencyDown(format!("mail server: {}", without_addresses(&reason)))),
-            Err(email::Error::Uncertain(reason)) => Err(Error::Retry(format!("mail server, outcome unknown: {}", without_addresses(&reason)))),
-            Err(email::Error::Rejected(reason)) => self.refused(&wanted, "the mail server refused it for good", &reason),
+            Err(email::Error::Unavailable(reason)) => {
+                Err(Error::DependencyDown(format!("mail server: {}", without_addresses(&reason))))
+            }
+            Err(email::Error::Uncertain(reason)) => {
+                Err(Error::Retry(format!("mail server, outcome unknown: {}", without_addresses(&reason))))
+            }
+            Err(email::Error::Rejected(reason)) => {
+                self.refused(&wanted, "the mail server refused it for good", &reason)
+            }
             Err(email::Error::Invalid(reason)) => self.refused(&wanted, "the mail is malformed", &reason),
         }
     }

@@ -10,7 +10,8 @@ const CONSUMER: &str = "notification";
 /// Rows per statement of the retention.
 const PRUNE_BATCH: i64 = 1000;
 
-const BEGIN: &str = "INSERT INTO mails AS m (order_id, kind, event_id, state, message_id) VALUES ($1, $2, $3, 'sending', $4)
+const BEGIN: &str =
+    "INSERT INTO mails AS m (order_id, kind, event_id, state, message_id) VALUES ($1, $2, $3, 'sending', $4)
     ON CONFLICT (order_id, kind) DO UPDATE SET
         state = CASE m.state WHEN 'refused' THEN 'sending' ELSE m.state END,
         attempts = m.attempts + (m.state IN ('sending', 'refused'))::int,

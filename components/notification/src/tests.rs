@@ -50,7 +50,10 @@ impl Store for &Rows {
         Ok(())
     }
     fn unaddressed(&self, wanted: &Wanted, message_id: &str) -> Result<(), Error> {
-        self.mails.borrow_mut().entry((wanted.order_id, wanted.kind.as_str())).or_insert(("unaddressed", message_id.to_owned()));
+        self.mails
+            .borrow_mut()
+            .entry((wanted.order_id, wanted.kind.as_str()))
+            .or_insert(("unaddressed", message_id.to_owned()));
         self.inbox.borrow_mut().push(wanted.event_id);
         Ok(())
     }
@@ -93,14 +96,18 @@ fn order() -> Order {
     Order {
         order_id: Uuid::from_u128(1),
         user_id: Uuid::from_u128(2),
-        items: vec![Item { sku: "SKU-123".to_owned(), qty: 2, unit_price: 1299 }, Item { sku: "B".to_owned(), qty: 1, unit_price: 5 }],
+        items: vec![
+            Item { sku: "SKU-123".to_owned(), qty: 2, unit_price: 1299 },
+            Item { sku: "B".to_owned(), qty: 1, unit_price: 5 },
+        ],
         total_amount: 2603,
         currency: "USD".parse().unwrap(),
     }
 }
 
 fn confirmed() -> Vec<u8> {
-    let payment = OrderPayment { provider: "stripe".to_owned(), payment_id: "pi_1".to_owned(), status: PaymentStatus::Succeeded };
+    let payment =
+        OrderPayment { provider: "stripe".to_owned(), payment_id: "pi_1".to_owned(), status: PaymentStatus::Succeeded };
     serde_json::to_vec(&OrderConfirmed::new(0, order(), payment)).unwrap()
 }
 
@@ -109,9 +116,19 @@ fn failed(code: &str) -> Vec<u8> {
 }
 
 impl Scene {
-    fn deliver(&self, topic: &str, payload: &[u8], sealed_email: Option<&str>, decided_by: Option<&str>) -> Result<(), Error> {
-        let notification =
-            Notification { store: &self.rows, mailer: &self.server, secret_key: Ok(secret()), message_id_domain: "shop.example".to_owned() };
+    fn deliver(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        sealed_email: Option<&str>,
+        decided_by: Option<&str>,
+    ) -> Result<(), Error> {
+        let notification = Notification {
+            store: &self.rows,
+            mailer: &self.server,
+            secret_key: Ok(secret()),
+            message_id_domain: "shop.example".to_owned(),
+        };
         notification.consume(&Incoming { topic, payload, sealed_email, decided_by })
     }
     fn confirm(&self) -> Result<(), Error> {
@@ -133,19 +150,33 @@ fn a_confirmed_order_is_mailed_once() {
     assert_eq!(taken[0].to, ADDRESS);
     assert_eq!(taken[0].message_id, "order_confirmed.00000000-0000-0000-0000-000000000001@shop.example");
     let headers: Vec<_> = taken[0].headers.iter().map(|header| (header.name.as_str(), header.value.as_str())).collect();
-    assert_eq!(headers, [("Swiftcart-Mail-Kind", "order_confirmed"), ("Swiftcart-Order-Id", "00000000-0000-0000-0000-000000000001")]);
-    assert!(taken[0].text.contains("2 x SKU-123 at USD 12.99 = USD 25.98\n") && taken[0].text.contains("Total: USD 26.03\n"), "{}", taken[0].text);
+    assert_eq!(
+        headers,
+        [("Swiftcart-Mail-Kind", "order_confirmed"), ("Swiftcart-Order-Id", "00000000-0000-0000-0000-000000000001")]
+    );
+    assert!(
+        taken[0].text.contains("2 x SKU-123 at USD 12.99 = USD 25.98\n")
+            && taken[0].text.contains("Total: USD 26.03\n"),
+        "{}",
+        taken[0].text
+    );
     assert_eq!(scene.rows.inbox.borrow().len(), 1);
 }
 
 #[test]
 fn a_failed_order_is_mailed_unless_the_request_told_the_buyer() {
     let scene = Scene::default();
-    assert_eq!(scene.deliver("orders.failed.v1", &failed("payment_declined"), Some(&sealed()), Some("request")), Ok(()));
+    assert_eq!(
+        scene.deliver("orders.failed.v1", &failed("payment_declined"), Some(&sealed()), Some("request")),
+        Ok(())
+    );
     assert!(scene.server.taken.borrow().is_empty());
     for decided_by in [Some("sweep"), Some("saga"), None] {
         let scene = Scene::default();
-        assert_eq!(scene.deliver("orders.failed.v1", &failed("out_of_stock_after_payment"), Some(&sealed()), decided_by), Ok(()));
+        assert_eq!(
+            scene.deliver("orders.failed.v1", &failed("out_of_stock_after_payment"), Some(&sealed()), decided_by),
+            Ok(())
+        );
         assert!(scene.server.taken.borrow()[0].text.contains("You get back what you paid."));
         assert_eq!(scene.state(Kind::OrderFailed), Some("sent"));
     }
@@ -199,11 +230,19 @@ fn poison_is_rejected_and_a_missing_key_is_nobodys_fault() {
     assert!(rejected(scene.deliver("orders.confirmed.v1", &failed("x"), None, None)));
     assert!(rejected(scene.deliver("other", &confirmed(), None, None)));
     assert!(rejected(scene.deliver("orders.confirmed.v1", &confirmed(), Some("no base64!"), None)));
-    let other = seal::to_header(&seal::seal(&SecretKey::from_bytes([8; 32]).public_key(), ADDRESS, |bytes| bytes.fill(9)).unwrap());
+    let other = seal::to_header(
+        &seal::seal(&SecretKey::from_bytes([8; 32]).public_key(), ADDRESS, |bytes| bytes.fill(9)).unwrap(),
+    );
     assert!(rejected(scene.deliver("orders.confirmed.v1", &confirmed(), Some(&other), None)));
-    let keyless = Notification { store: &scene.rows, mailer: &scene.server, secret_key: Err("no key".to_owned()), message_id_domain: String::new() };
+    let keyless = Notification {
+        store: &scene.rows,
+        mailer: &scene.server,
+        secret_key: Err("no key".to_owned()),
+        message_id_domain: String::new(),
+    };
     let (payload, sealed) = (confirmed(), sealed());
-    let incoming = Incoming { topic: "orders.confirmed.v1", payload: &payload, sealed_email: Some(&sealed), decided_by: None };
+    let incoming =
+        Incoming { topic: "orders.confirmed.v1", payload: &payload, sealed_email: Some(&sealed), decided_by: None };
     assert_eq!(keyless.consume(&incoming), Err(Error::DependencyDown("no key".to_owned())));
     assert!(scene.rows.mails.borrow().is_empty());
     assert_eq!(keyless.tick("notification-retention"), Ok(3));

@@ -1,5 +1,5 @@
 //! Goal: each outcome of a create, its replay, and what the sweep makes of what is left. Method: the use cases over a world in memory.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs, reason = "tests")]
 
 mod world;
 

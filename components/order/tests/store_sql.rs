@@ -1,7 +1,14 @@
 //! Goal: every statement of the store does on a real PostgreSQL what its port promises: types, guards, races, no full scans of hot tables.
 //! Method: the store over a `Database` that hands each statement to `psql` as a prepared statement, so that parameter types are inferred as
 //! they are for the host. Runs only if `SWIFTCART_TEST_DATABASE_URL` names an empty throw-away database on a server; else it is skipped.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs,
+    reason = "tests"
+)]
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -45,11 +45,17 @@ mod tests {
 
     #[test]
     fn takes_apart_what_is_a_base_address_and_refuses_the_rest() {
-        let endpoint = |https, authority: &str, prefix: &str| Endpoint { https, authority: authority.to_owned(), prefix: prefix.to_owned() };
+        let endpoint = |https, authority: &str, prefix: &str| Endpoint {
+            https,
+            authority: authority.to_owned(),
+            prefix: prefix.to_owned(),
+        };
         assert_eq!(Endpoint::parse("https://api.stripe.com"), Ok(endpoint(true, "api.stripe.com", "")));
         assert_eq!(Endpoint::parse("http://127.0.0.1:8080/"), Ok(endpoint(false, "127.0.0.1:8080", "")));
         assert_eq!(Endpoint::parse("http://[::1]:80/psp/"), Ok(endpoint(false, "[::1]:80", "/psp")));
-        for bad in ["", "api.stripe.com", "ftp://x", "http://", "http:///x", "https://user:pw@x", "http://x?y", "http://x y"] {
+        for bad in
+            ["", "api.stripe.com", "ftp://x", "http://", "http:///x", "https://user:pw@x", "http://x?y", "http://x y"]
+        {
             assert_eq!(Endpoint::parse(bad), Err(EndpointError), "{bad}");
         }
     }

@@ -57,9 +57,12 @@ struct WasiHttp;
 
 impl Http for WasiHttp {
     fn send(&self, request: &Request) -> Result<Response, NoAnswer> {
-        let endpoint = required("base_url").and_then(|url| Endpoint::parse(&url).map_err(|error| error.to_string())).map_err(NoAnswer::NotSent)?;
+        let endpoint = required("base_url")
+            .and_then(|url| Endpoint::parse(&url).map_err(|error| error.to_string()))
+            .map_err(NoAnswer::NotSent)?;
         let secret_key = required("psp_secret_key").map_err(NoAnswer::NotSent)?;
-        let outgoing = outgoing(&endpoint, &secret_key, request).map_err(|what| NoAnswer::NotSent(format!("the request has a bad {what}")))?;
+        let outgoing = outgoing(&endpoint, &secret_key, request)
+            .map_err(|what| NoAnswer::NotSent(format!("the request has a bad {what}")))?;
         let body = outgoing.body().map_err(|()| NoAnswer::NotSent("the request has no body to write".to_owned()))?;
         let options = RequestOptions::new();
         let timeout = Some(request.timeout_ms * NANOS_PER_MS);
@@ -84,7 +87,8 @@ impl Http for WasiHttp {
 
 fn outgoing(endpoint: &Endpoint, secret_key: &str, request: &Request) -> Result<OutgoingRequest, &'static str> {
     let headers = Fields::new();
-    let add = |name: &str, value: &str| headers.append(&name.to_owned(), &value.as_bytes().to_vec()).map_err(|_| "header");
+    let add =
+        |name: &str, value: &str| headers.append(&name.to_owned(), &value.as_bytes().to_vec()).map_err(|_| "header");
     add("authorization", &format!("Bearer {secret_key}"))?;
     add("accept", "application/json")?;
     if let Some(form) = &request.form {
@@ -116,7 +120,11 @@ fn write(body: OutgoingBody, bytes: &[u8]) -> Result<(), ()> {
 fn read(response: IncomingResponse) -> Result<Response, NoAnswer> {
     let lost = |what: &str| NoAnswer::Uncertain(format!("the PSP's answer {what}"));
     let status = response.status();
-    let replayed = response.headers().get(&"idempotent-replayed".to_owned()).iter().any(|value| value.eq_ignore_ascii_case(b"true"));
+    let replayed = response
+        .headers()
+        .get(&"idempotent-replayed".to_owned())
+        .iter()
+        .any(|value| value.eq_ignore_ascii_case(b"true"));
     let incoming = response.consume().map_err(|()| lost("has no body"))?;
     let stream = incoming.stream().map_err(|()| lost("has no body"))?;
     let mut body = Vec::new();
@@ -157,7 +165,11 @@ struct Host;
 
 impl Surroundings for Host {
     fn now_micros(&self) -> i64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_micros()).ok()).unwrap_or(0)
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|since| i64::try_from(since.as_micros()).ok())
+            .unwrap_or(0)
     }
 
     fn monotonic_ms(&self) -> u64 {

@@ -54,7 +54,9 @@ impl State {
     /// From its text in the table.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Started, Self::Unknown, Self::Succeeded, Self::Declined, Self::Unavailable].into_iter().find(|state| state.as_str() == text)
+        [Self::Started, Self::Unknown, Self::Succeeded, Self::Declined, Self::Unavailable]
+            .into_iter()
+            .find(|state| state.as_str() == text)
     }
 }
 
@@ -164,7 +166,12 @@ impl Decision {
     ///
     /// # Errors
     /// [`Error::Internal`] when it cannot be written as JSON, which does not happen.
-    pub fn event(&self, charge: &Charge, now_micros: i64, trace: &(String, Option<String>)) -> Result<OutboxEvent, Error> {
+    pub fn event(
+        &self,
+        charge: &Charge,
+        now_micros: i64,
+        trace: &(String, Option<String>),
+    ) -> Result<OutboxEvent, Error> {
         let payment = |payment_id: &str, status, decline_code| EventPayment {
             provider: PROVIDER.to_owned(),
             payment_id: payment_id.to_owned(),
@@ -176,14 +183,20 @@ impl Decision {
         let (traceparent, tracestate) = (trace.0.as_str(), trace.1.as_deref());
         match self {
             Self::Succeeded { payment_id } => {
-                let event = PaymentSucceeded::new(now_micros, charge.order_id, payment(payment_id, PaymentStatus::Succeeded, None));
+                let event = PaymentSucceeded::new(
+                    now_micros,
+                    charge.order_id,
+                    payment(payment_id, PaymentStatus::Succeeded, None),
+                );
                 OutboxEvent::new(&event, traceparent, tracestate)
             }
             Self::Declined { psp_code, payment_id } => {
                 let told = payment_id.as_deref().map(|id| payment(id, PaymentStatus::Failed, Some(psp_code.clone())));
                 OutboxEvent::new(&PaymentFailed::new(now_micros, charge.order_id, told), traceparent, tracestate)
             }
-            Self::Unavailable { .. } => OutboxEvent::new(&PaymentFailed::new(now_micros, charge.order_id, None), traceparent, tracestate),
+            Self::Unavailable { .. } => {
+                OutboxEvent::new(&PaymentFailed::new(now_micros, charge.order_id, None), traceparent, tracestate)
+            }
         }
         .map_err(|error| Error::Internal(error.to_string()))
     }
@@ -211,7 +224,10 @@ const SHOWN: [(&str, &str); 14] = [
     ("card_not_supported", "The card does not support this kind of purchase."),
     ("currency_not_supported", "The card does not support this currency."),
     ("processing_error", "The card could not be processed. Try again a little later."),
-    (AUTHENTICATION_REQUIRED, "The card's bank requires an authentication that is not supported yet. Try another card."),
+    (
+        AUTHENTICATION_REQUIRED,
+        "The card's bank requires an authentication that is not supported yet. Try another card.",
+    ),
     (INVALID_METHOD, "The payment method is not known."),
 ];
 

@@ -129,7 +129,12 @@ impl<H: Http> Stripe<H> {
     pub fn find(&self, order_id: Uuid, timeout_ms: u64) -> Option<Verdict> {
         let mut query = String::new();
         append_pair(&mut query, "query", &format!("metadata['order_id']:'{order_id}'"));
-        let request = Request { form: None, path: format!("/v1/payment_intents/search?{query}"), idempotency_key: None, timeout_ms };
+        let request = Request {
+            form: None,
+            path: format!("/v1/payment_intents/search?{query}"),
+            idempotency_key: None,
+            timeout_ms,
+        };
         let unknown = |reason: String| Some(Verdict::Unknown { reason, payment_id: None });
         match self.http.send(&request) {
             Ok(response) if response.status == 200 => match serde_json::from_slice::<SearchResult>(&response.body) {
@@ -160,7 +165,9 @@ fn classify(response: &Response) -> Verdict {
     if (200..300).contains(&status) {
         return match serde_json::from_slice::<Intent>(&response.body) {
             Ok(intent) => of_intent(&intent),
-            Err(error) => Verdict::Unknown { reason: format!("the PSP's answer is not as documented: {error}"), payment_id: None },
+            Err(error) => {
+                Verdict::Unknown { reason: format!("the PSP's answer is not as documented: {error}"), payment_id: None }
+            }
         };
     }
     let error = serde_json::from_slice::<ErrorEnvelope>(&response.body).ok().map(|envelope| envelope.error);
@@ -171,10 +178,12 @@ fn classify(response: &Response) -> Verdict {
     match status {
         402 => of_card_error(error.as_ref(), reason),
         // Not of a payment but of a cancel that came too late: the intent tells how it stands.
-        400 if code == "payment_intent_unexpected_state" => match error.as_ref().and_then(|error| error.payment_intent.as_deref()) {
-            Some(intent) => of_intent(intent),
-            None => Verdict::Unknown { reason, payment_id: None },
-        },
+        400 if code == "payment_intent_unexpected_state" => {
+            match error.as_ref().and_then(|error| error.payment_intent.as_deref()) {
+                Some(intent) => of_intent(intent),
+                None => Verdict::Unknown { reason, payment_id: None },
+            }
+        }
         // The key was used with other parameters: an earlier request may have charged those.
         400 if kind == "idempotency_error" => Verdict::Unknown { reason, payment_id: None },
         400 if param == "payment_method" => Verdict::Declined { psp_code: INVALID_METHOD.to_owned(), payment_id: None },
@@ -220,7 +229,9 @@ fn of_intent(intent: &Intent) -> Verdict {
             let psp_code = intent.last_payment_error.as_ref().map_or_else(|| GENERIC_DECLINE.to_owned(), decline_code);
             Verdict::Declined { psp_code, payment_id: Some(payment_id) }
         }
-        status => Verdict::Unknown { reason: format!("the payment is in status {status}"), payment_id: Some(payment_id) },
+        status => {
+            Verdict::Unknown { reason: format!("the payment is in status {status}"), payment_id: Some(payment_id) }
+        }
     }
 }
 

@@ -86,7 +86,9 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
         let deadline = self.surroundings.monotonic_ms().saturating_add(self.patience.budget_ms);
         let mut verdict = match &record.payment_id {
             Some(payment_id) => self.read(record.order_id, payment_id, deadline),
-            None if record.age_ms > RESEND_MAX_AGE_MS => self.look_up(record, "the charge is too old to be sent again", deadline),
+            None if record.age_ms > RESEND_MAX_AGE_MS => {
+                self.look_up(record, "the charge is too old to be sent again", deadline)
+            }
             None => self.send(record, charge, deadline),
         };
         if let Verdict::Broken { reason } = &verdict {
@@ -146,7 +148,9 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
     fn look_up(&self, record: &Record, reason: &str, deadline: u64) -> Verdict {
         match self.psp.find(record.order_id, self.time_left(deadline)) {
             Some(verdict) => verdict,
-            None if record.age_ms >= self.patience.search_lag_ms => Verdict::Refused { reason: format!("{reason}; the PSP has no payment"), ours: false },
+            None if record.age_ms >= self.patience.search_lag_ms => {
+                Verdict::Refused { reason: format!("{reason}; the PSP has no payment"), ours: false }
+            }
             None => Verdict::Unknown { reason: format!("{reason}; the PSP has no payment yet"), payment_id: None },
         }
     }
@@ -154,7 +158,10 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
     fn cancel(&self, order_id: Uuid, payment_id: String, deadline: u64) -> Verdict {
         match self.psp.cancel(order_id, &payment_id, self.time_left(deadline)) {
             decided @ (Verdict::Succeeded { .. } | Verdict::Declined { payment_id: Some(_), .. }) => decided,
-            other => Verdict::Unknown { reason: format!("the payment waits for the buyer and could not be cancelled: {other:?}"), payment_id: Some(payment_id) },
+            other => Verdict::Unknown {
+                reason: format!("the payment waits for the buyer and could not be cancelled: {other:?}"),
+                payment_id: Some(payment_id),
+            },
         }
     }
 
@@ -168,13 +175,17 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
                 let _ = self.store.note_unknown(record.order_id, &reason, payment_id.as_deref());
                 return Outcome::Unknown(reason);
             }
-            Verdict::RequiresAction { .. } | Verdict::Broken { .. } => return Outcome::Unknown("the PSP's answer led nowhere".to_owned()),
+            Verdict::RequiresAction { .. } | Verdict::Broken { .. } => {
+                return Outcome::Unknown("the PSP's answer led nowhere".to_owned());
+            }
         };
         let decided = decision
             .event(charge, self.surroundings.now_micros(), &self.surroundings.trace())
             .and_then(|event| self.store.decide(record.order_id, &decision, &event));
         match decided {
-            Ok(record) => record.outcome().unwrap_or_else(|| Outcome::Unknown("another call is asking the PSP".to_owned())),
+            Ok(record) => {
+                record.outcome().unwrap_or_else(|| Outcome::Unknown("another call is asking the PSP".to_owned()))
+            }
             // Whatever the PSP said, it is told only once it is written: the next call hears it again.
             Err(error) => self.store_failed("writing the outcome of a charge", &error),
         }

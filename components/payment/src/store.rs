@@ -47,7 +47,8 @@ const DECIDE: &str = "WITH decided AS (
 
 const FIND: &str = concat!("SELECT ", columns!("false"), " FROM payments p WHERE order_id = $1");
 
-const NOTE_UNKNOWN: &str = "UPDATE payments SET state = 'unknown', reason = $2, payment_id = COALESCE($3, payment_id), updated_at = now()
+const NOTE_UNKNOWN: &str =
+    "UPDATE payments SET state = 'unknown', reason = $2, payment_id = COALESCE($3, payment_id), updated_at = now()
     WHERE order_id = $1 AND state IN ('started', 'unknown')";
 
 const PRUNE: &str = "WITH sent AS (
@@ -61,8 +62,10 @@ pub struct Sql<D>(pub D);
 
 impl<D: Database> Store for Sql<D> {
     fn begin(&self, charge: &Charge) -> Result<Record, Error> {
-        let amount = i64::try_from(charge.amount).map_err(|_| Error::Internal(format!("amount {} does not fit a bigint", charge.amount)))?;
-        let params = vec![uuid(charge.order_id), amount.into(), charge.currency.as_str().into(), charge.method.as_str().into()];
+        let amount = i64::try_from(charge.amount)
+            .map_err(|_| Error::Internal(format!("amount {} does not fit a bigint", charge.amount)))?;
+        let params =
+            vec![uuid(charge.order_id), amount.into(), charge.currency.as_str().into(), charge.method.as_str().into()];
         record(&self.0.run(statement(BEGIN, params))?.only()?)
     }
 
@@ -110,10 +113,15 @@ impl<D: Database> Store for Sql<D> {
 
 fn record(row: &Row<'_>) -> Result<Record, Error> {
     let order_id: String = row.get("order_id")?;
-    let order_id = Uuid::try_parse(&order_id).map_err(|_| Error::Internal("column `order_id` is no UUID".to_owned()))?;
+    let order_id =
+        Uuid::try_parse(&order_id).map_err(|_| Error::Internal("column `order_id` is no UUID".to_owned()))?;
     let state: String = row.get("state")?;
     let state = State::parse(&state).ok_or_else(|| Error::Internal(format!("column `state` is {state}")))?;
-    let charge = match (row.get::<Option<u64>>("amount")?, row.get::<Option<String>>("currency")?, row.get::<Option<String>>("method")?) {
+    let charge = match (
+        row.get::<Option<u64>>("amount")?,
+        row.get::<Option<String>>("currency")?,
+        row.get::<Option<String>>("method")?,
+    ) {
         (Some(amount), Some(currency), Some(method)) => {
             let currency = currency.parse().map_err(|_| Error::Internal("column `currency` is none".to_owned()))?;
             Some(Charge { order_id, amount, currency, method })

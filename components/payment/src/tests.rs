@@ -55,7 +55,17 @@ impl Rows {
 
 fn record(state: State, charge: Option<Charge>) -> Record {
     let (attempts, created) = (i32::from(charge.is_some()), charge.is_some());
-    Record { order_id: ORDER, state, charge, payment_id: None, decline_code: None, reason: None, attempts, age_ms: 0, created }
+    Record {
+        order_id: ORDER,
+        state,
+        charge,
+        payment_id: None,
+        decline_code: None,
+        reason: None,
+        attempts,
+        age_ms: 0,
+        created,
+    }
 }
 
 impl Store for &Rows {
@@ -127,15 +137,27 @@ impl FakePsp {
 
     fn pay(&self, form: &str) -> (u16, Value) {
         let id = format!("pi_{}", self.intents.borrow().len() + 1);
-        let error = |code: &str, decline_code: &str| json!({"type": "card_error", "code": code, "decline_code": decline_code});
+        let error =
+            |code: &str, decline_code: &str| json!({"type": "card_error", "code": code, "decline_code": decline_code});
         let (status, state, error) = match form {
             form if form.contains("pm_card_visa") => (200, "succeeded", Value::Null),
-            form if form.contains("pm_stolen") => (402, "requires_payment_method", error("card_declined", "stolen_card")),
-            form if form.contains("pm_poor") => (402, "requires_payment_method", error("card_declined", "insufficient_funds")),
-            form if form.contains("pm_expired") => (402, "requires_payment_method", error("expired_card", "expired_card")),
+            form if form.contains("pm_stolen") => {
+                (402, "requires_payment_method", error("card_declined", "stolen_card"))
+            }
+            form if form.contains("pm_poor") => {
+                (402, "requires_payment_method", error("card_declined", "insufficient_funds"))
+            }
+            form if form.contains("pm_expired") => {
+                (402, "requires_payment_method", error("expired_card", "expired_card"))
+            }
             form if form.contains("pm_secure") => (200, "requires_action", Value::Null),
             form if form.contains("pm_slow") => (200, "processing", Value::Null),
-            _ => return (400, json!({"error": {"type": "invalid_request_error", "code": "resource_missing", "param": "payment_method"}})),
+            _ => {
+                return (
+                    400,
+                    json!({"error": {"type": "invalid_request_error", "code": "resource_missing", "param": "payment_method"}}),
+                );
+            }
         };
         let intent = json!({"id": id, "status": state, "last_payment_error": error});
         self.intents.borrow_mut().push((id, intent.clone()));
@@ -159,7 +181,9 @@ impl Http for &FakePsp {
     fn send(&self, request: &Request) -> Result<Response, NoAnswer> {
         self.requests.set(self.requests.get() + 1);
         let fault = self.faults.borrow_mut().pop_front();
-        let answer = |(status, body): (u16, Value), replayed| Ok(Response { status, replayed, body: body.to_string().into_bytes() });
+        let answer = |(status, body): (u16, Value), replayed| {
+            Ok(Response { status, replayed, body: body.to_string().into_bytes() })
+        };
         match &fault {
             Some(Fault::Refused) => return Err(NoAnswer::NotSent("refused".to_owned())),
             Some(Fault::LostBefore) => return Err(NoAnswer::Uncertain("lost".to_owned())),
@@ -173,7 +197,10 @@ impl Http for &FakePsp {
                 return answer((200, json!({ "data": data })), false);
             }
             let id = request.path.rsplit('/').next().unwrap();
-            return answer((200, self.intents.borrow().iter().find(|(known, _)| known == id).unwrap().1.clone()), false);
+            return answer(
+                (200, self.intents.borrow().iter().find(|(known, _)| known == id).unwrap().1.clone()),
+                false,
+            );
         };
         let key = request.idempotency_key.clone().unwrap();
         if let Some(kept) = self.kept.borrow().get(&key) {
@@ -181,13 +208,19 @@ impl Http for &FakePsp {
         }
         let done = match fault {
             Some(Fault::Broken) => (500, json!({"error": {"type": "api_error"}})),
-            _ if request.path.ends_with("/cancel") => (200, self.change(request.path.split('/').nth(3).unwrap(), "canceled")),
+            _ if request.path.ends_with("/cancel") => {
+                (200, self.change(request.path.split('/').nth(3).unwrap(), "canceled"))
+            }
             _ => self.pay(form),
         };
         if done.0 != 400 {
             self.kept.borrow_mut().insert(key, done.clone());
         }
-        if matches!(fault, Some(Fault::LostAfter)) { Err(NoAnswer::Uncertain("lost".to_owned())) } else { answer(done, false) }
+        if matches!(fault, Some(Fault::LostAfter)) {
+            Err(NoAnswer::Uncertain("lost".to_owned()))
+        } else {
+            answer(done, false)
+        }
     }
 }
 
@@ -234,7 +267,12 @@ impl Scene {
         Payments { store: &self.rows, psp: Stripe { http: &self.psp }, surroundings: &self.world, patience }
     }
     fn charge(&self, method: &str) -> Outcome {
-        self.payments().charge(&Charge { order_id: ORDER, amount: 2598, currency: "USD".parse().unwrap(), method: method.to_owned() })
+        self.payments().charge(&Charge {
+            order_id: ORDER,
+            amount: 2598,
+            currency: "USD".parse().unwrap(),
+            method: method.to_owned(),
+        })
     }
     fn settle(&self) -> Outcome {
         self.payments().settle(&ORDER.to_string())
@@ -265,7 +303,10 @@ fn charges_once_however_often_it_is_asked() {
     assert_eq!((scene.psp.charges(), scene.psp.requests.get()), (1, 1));
     assert_eq!(scene.topics(), ["payments.succeeded.v1"]);
     let event: Value = serde_json::from_str(&scene.rows.outbox.borrow()[0].payload).unwrap();
-    assert_eq!(event["payment"], json!({"provider": "stripe", "paymentId": "pi_1", "status": "succeeded", "amount": 2598, "currency": "USD"}));
+    assert_eq!(
+        event["payment"],
+        json!({"provider": "stripe", "paymentId": "pi_1", "status": "succeeded", "amount": 2598, "currency": "USD"})
+    );
 }
 
 #[test]
@@ -293,7 +334,11 @@ fn what_needs_the_buyer_is_cancelled_and_declined() {
     // The cancellation is lost on its way: unknown until it is certain.
     for fault in [Fault::LostBefore, Fault::LostAfter, Fault::Refused, Fault::Answer(500, json!({}))] {
         let scene = Scene::default();
-        scene.psp.faults.borrow_mut().extend([Fault::Answer(200, json!({"id": "pi_1", "status": "requires_action"})), fault]);
+        scene
+            .psp
+            .faults
+            .borrow_mut()
+            .extend([Fault::Answer(200, json!({"id": "pi_1", "status": "requires_action"})), fault]);
         scene.psp.intents.borrow_mut().push(("pi_1".to_owned(), json!({"id": "pi_1", "status": "requires_action"})));
         assert!(matches!(scene.charge("pm_secure"), Outcome::Unknown(_)));
         assert_eq!(scene.settle(), declined("authentication_required", Some("pi_1")));
@@ -302,7 +347,9 @@ fn what_needs_the_buyer_is_cancelled_and_declined() {
 
 #[test]
 fn surely_not_sent_is_unavailable_for_good() {
-    for fault in [Fault::Refused, Fault::Answer(429, json!({"error": {"type": "invalid_request_error", "code": "rate_limit"}}))] {
+    for fault in
+        [Fault::Refused, Fault::Answer(429, json!({"error": {"type": "invalid_request_error", "code": "rate_limit"}}))]
+    {
         let scene = Scene::with(&[fault]);
         assert!(matches!(scene.charge("pm_card_visa"), Outcome::Unavailable(_)));
         assert!(matches!(scene.charge("pm_card_visa"), Outcome::Unavailable(_)), "and stays so");
@@ -341,7 +388,13 @@ fn inconclusive_answers_are_asked_again_under_the_same_key() {
 
 #[test]
 fn after_an_inconclusive_try_nothing_proves_that_nothing_was_charged() {
-    for second in [Fault::Refused, Fault::LostBefore, Fault::Answer(429, json!({})), Fault::Answer(401, json!({})), Fault::Answer(503, json!({}))] {
+    for second in [
+        Fault::Refused,
+        Fault::LostBefore,
+        Fault::Answer(429, json!({})),
+        Fault::Answer(401, json!({})),
+        Fault::Answer(503, json!({})),
+    ] {
         let scene = Scene::with(&[Fault::LostAfter, second.clone()]);
         assert!(matches!(scene.charge("pm_card_visa"), Outcome::Unknown(_)), "{second:?}");
         assert!(scene.topics().is_empty());
@@ -378,7 +431,14 @@ fn settle_without_a_charge_bars_a_later_one() {
 fn a_crash_after_the_row_or_after_the_psp_converges() {
     // The row is there, the PSP was never asked: the charge is made when it is settled, once.
     let scene = Scene::default();
-    (&&scene.rows).begin(&Charge { order_id: ORDER, amount: 2598, currency: "USD".parse().unwrap(), method: "pm_card_visa".to_owned() }).unwrap();
+    (&&scene.rows)
+        .begin(&Charge {
+            order_id: ORDER,
+            amount: 2598,
+            currency: "USD".parse().unwrap(),
+            method: "pm_card_visa".to_owned(),
+        })
+        .unwrap();
     assert_eq!(scene.settle(), succeeded("pi_1"));
     // The PSP charged, the outcome could not be written.
     let scene = Scene::default();
@@ -397,7 +457,8 @@ fn a_crash_after_the_row_or_after_the_psp_converges() {
 #[test]
 fn unavailable_is_not_written_while_another_call_may_be_charging() {
     let scene = Scene::with(&[Fault::Refused]);
-    let charge = Charge { order_id: ORDER, amount: 2598, currency: "USD".parse().unwrap(), method: "pm_card_visa".to_owned() };
+    let charge =
+        Charge { order_id: ORDER, amount: 2598, currency: "USD".parse().unwrap(), method: "pm_card_visa".to_owned() };
     let record = (&&scene.rows).begin(&charge).unwrap();
     // A second call has set out since.
     (&&scene.rows).begin_settle(ORDER).unwrap();

@@ -38,10 +38,18 @@ pub(crate) struct Assembly {
 ///
 /// # Errors
 /// Every problem found.
-pub(crate) async fn assemble(engine: &Engine, artifacts: Arc<Artifacts>, plan: &Plan) -> Result<Assembly, AssemblyError> {
+pub(crate) async fn assemble(
+    engine: &Engine,
+    artifacts: Arc<Artifacts>,
+    plan: &Plan,
+) -> Result<Assembly, AssemblyError> {
     let mut problems = unknown_capabilities(plan);
     let loaded = load(&artifacts, plan, &mut problems).await;
-    let slots: HashMap<String, Arc<Slot>> = plan.components.iter().map(|component| (component.name.clone(), Arc::new(Slot::empty(&component.name)))).collect();
+    let slots: HashMap<String, Arc<Slot>> = plan
+        .components
+        .iter()
+        .map(|component| (component.name.clone(), Arc::new(Slot::empty(&component.name))))
+        .collect();
     let targets = targets(plan, &slots, &loaded);
     let mut components = Vec::new();
     for (component, artifact) in loaded {
@@ -58,7 +66,14 @@ fn unknown_capabilities(plan: &Plan) -> Vec<String> {
     let kinds = capability::kinds();
     let unknown = plan.capabilities.iter().filter(|capability| !kinds.contains(&capability.kind.as_str()));
     unknown
-        .map(|capability| format!("capability {} is wasmcloud+builtin://{}; this host has {}", capability.name, capability.kind.as_str(), kinds.join(", ")))
+        .map(|capability| {
+            format!(
+                "capability {} is wasmcloud+builtin://{}; this host has {}",
+                capability.name,
+                capability.kind.as_str(),
+                kinds.join(", ")
+            )
+        })
         .collect()
 }
 
@@ -92,8 +107,15 @@ async fn load(artifacts: &Arc<Artifacts>, plan: &Plan, problems: &mut Vec<String
     loaded
 }
 
-fn targets(plan: &Plan, slots: &HashMap<String, Arc<Slot>>, loaded: &[(ComponentPlan, Artifact)]) -> HashMap<String, Target> {
-    let capabilities = plan.capabilities.iter().map(|capability| (capability.name.clone(), Target::Capability(capability.kind.as_str().to_owned())));
+fn targets(
+    plan: &Plan,
+    slots: &HashMap<String, Arc<Slot>>,
+    loaded: &[(ComponentPlan, Artifact)],
+) -> HashMap<String, Target> {
+    let capabilities = plan
+        .capabilities
+        .iter()
+        .map(|capability| (capability.name.clone(), Target::Capability(capability.kind.as_str().to_owned())));
     let components = loaded.iter().filter_map(|(component, artifact)| {
         let slot = slots.get(&component.name)?.clone();
         Some((component.name.clone(), Target::Component { slot, exports: artifact.component.component_type() }))
@@ -101,7 +123,13 @@ fn targets(plan: &Plan, slots: &HashMap<String, Arc<Slot>>, loaded: &[(Component
     capabilities.chain(components).collect()
 }
 
-fn template(engine: &Engine, plan: &Plan, component: &ComponentPlan, artifact: &Artifact, targets: &HashMap<String, Target>) -> Result<InstancePre<Guest>, Vec<LinkError>> {
+fn template(
+    engine: &Engine,
+    plan: &Plan,
+    component: &ComponentPlan,
+    artifact: &Artifact,
+    targets: &HashMap<String, Target>,
+) -> Result<InstancePre<Guest>, Vec<LinkError>> {
     let links: Vec<_> = plan.links_from(&component.name).collect();
     let linker = link::link(engine, &component.name, artifact, &links, targets)?;
     linker
@@ -117,15 +145,23 @@ fn uncallable(engine: &Engine, plan: &Plan, components: &[Linked]) -> Vec<String
             let kind = capability.kind.as_str();
             let wanted = format!("{}:{}/{}", link.namespace, link.package, link.interfaces.join(","));
             if capability::called(kind) != Some(wanted.as_str()) {
-                let calls = capability::called(kind).map_or("calls no component".to_owned(), |interface| format!("calls {interface}"));
-                problems.push(format!("the link from {} to {} names {wanted}, but the built-in capability {kind} {calls}", capability.name, link.target));
+                let calls = capability::called(kind)
+                    .map_or("calls no component".to_owned(), |interface| format!("calls {interface}"));
+                problems.push(format!(
+                    "the link from {} to {} names {wanted}, but the built-in capability {kind} {calls}",
+                    capability.name, link.target
+                ));
                 continue;
             }
             let Some(target) = components.iter().find(|component| component.plan.name == link.target) else { continue };
             let ty = target.artifact.component.component_type();
-            let exported = ty.exports(engine.wasmtime()).any(|(name, _)| name.split('@').next() == Some(wanted.as_str()));
+            let exported =
+                ty.exports(engine.wasmtime()).any(|(name, _)| name.split('@').next() == Some(wanted.as_str()));
             if !exported {
-                problems.push(format!("the link from {} to {} needs {} to export {wanted}, and it does not", capability.name, link.target, link.target));
+                problems.push(format!(
+                    "the link from {} to {} needs {} to export {wanted}, and it does not",
+                    capability.name, link.target, link.target
+                ));
             }
         }
     }

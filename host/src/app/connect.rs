@@ -26,12 +26,19 @@ pub(crate) fn settings(plan: &Plan, capability: &str, link: &crate::manifest::Se
 ///
 /// # Errors
 /// A configuration that cannot work, naming the component and the capability.
-pub(crate) async fn grants(plan: &Plan, component: &ComponentPlan, migrations_root: Option<&Path>) -> anyhow::Result<Grants> {
+pub(crate) async fn grants(
+    plan: &Plan,
+    component: &ComponentPlan,
+    migrations_root: Option<&Path>,
+) -> anyhow::Result<Grants> {
     let mut grants = Grants { config: component.config.pairs().collect(), ..Grants::default() };
     for (kind, pairs) in settings_by_kind(plan, component)? {
         let context = || format!("the link from {} to a capability {kind}", component.name);
         match kind.as_str() {
-            "postgres" => grants.postgres = Some(Arc::new(database(pairs, migrations_root, &component.name).await.with_context(context)?)),
+            "postgres" => {
+                grants.postgres =
+                    Some(Arc::new(database(pairs, migrations_root, &component.name).await.with_context(context)?))
+            }
             "redis" => grants.redis = Some(Arc::new(key_value(pairs, &component.name).await.with_context(context)?)),
             "email" => {
                 let config = email::Config::from_pairs(pairs).with_context(context)?;
@@ -48,14 +55,21 @@ pub(crate) async fn grants(plan: &Plan, component: &ComponentPlan, migrations_ro
 }
 
 /// A component has one client of a kind, so the settings of all its links to that kind are put together; they must not contradict.
-fn settings_by_kind(plan: &Plan, component: &ComponentPlan) -> anyhow::Result<BTreeMap<String, BTreeMap<String, String>>> {
+fn settings_by_kind(
+    plan: &Plan,
+    component: &ComponentPlan,
+) -> anyhow::Result<BTreeMap<String, BTreeMap<String, String>>> {
     let mut kinds: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for link in plan.links_from(&component.name) {
         let Some(capability) = plan.capability(&link.target) else { continue };
         let pairs = kinds.entry(capability.kind.as_str().to_owned()).or_default();
         for (key, value) in settings(plan, &link.target, &link.target_config) {
             if pairs.get(&key).is_some_and(|before| *before != value) {
-                bail!("the links from {} to capabilities {} give {key} two different values", component.name, capability.kind.as_str());
+                bail!(
+                    "the links from {} to capabilities {} give {key} two different values",
+                    component.name,
+                    capability.kind.as_str()
+                );
             }
             pairs.insert(key, value);
         }
@@ -67,10 +81,20 @@ fn settings_by_kind(plan: &Plan, component: &ComponentPlan) -> anyhow::Result<BT
 ///
 /// # Errors
 /// A configuration that cannot work, or a migration that failed.
-pub(crate) async fn database(pairs: BTreeMap<String, String>, migrations_root: Option<&Path>, whose: &str) -> anyhow::Result<Postgres> {
+pub(crate) async fn database(
+    pairs: BTreeMap<String, String>,
+    migrations_root: Option<&Path>,
+    whose: &str,
+) -> anyhow::Result<Postgres> {
     let config = postgres::Config::from_pairs(pairs)?;
     let migrations = config.migrations.as_deref().map(|name| migrations_folder(migrations_root, name)).transpose()?;
-    let client = until_there("PostgreSQL", whose, || Postgres::connect(config.clone()), |error| matches!(error, postgres::Error::Unavailable(_))).await?;
+    let client = until_there(
+        "PostgreSQL",
+        whose,
+        || Postgres::connect(config.clone()),
+        |error| matches!(error, postgres::Error::Unavailable(_)),
+    )
+    .await?;
     if let Some(folder) = migrations {
         client.migrate(&folder).await.with_context(|| format!("migrations in {}", folder.display()))?;
     }
@@ -78,7 +102,8 @@ pub(crate) async fn database(pairs: BTreeMap<String, String>, migrations_root: O
 }
 
 fn migrations_folder(root: Option<&Path>, name: &str) -> anyhow::Result<PathBuf> {
-    let root = root.ok_or_else(|| anyhow!("it names migrations ({name}), but the host was started without --migrations-root"))?;
+    let root = root
+        .ok_or_else(|| anyhow!("it names migrations ({name}), but the host was started without --migrations-root"))?;
     if name.is_empty() || name.contains(['/', '\\', '.']) {
         bail!("migrations: {name:?} is not the name of a folder in {}", root.display());
     }
@@ -87,11 +112,22 @@ fn migrations_folder(root: Option<&Path>, name: &str) -> anyhow::Result<PathBuf>
 
 async fn key_value(pairs: BTreeMap<String, String>, whose: &str) -> anyhow::Result<Redis> {
     let config = redis::Config::from_pairs(pairs)?;
-    until_there("Redis", whose, || Redis::connect(config.clone()), |error| matches!(error, redis::Error::Unavailable(_))).await
+    until_there(
+        "Redis",
+        whose,
+        || Redis::connect(config.clone()),
+        |error| matches!(error, redis::Error::Unavailable(_)),
+    )
+    .await
 }
 
 /// Tries until the service is there; says so while it is not.
-async fn until_there<T, E, F>(what: &str, whose: &str, mut connect: impl FnMut() -> F, is_away: impl Fn(&E) -> bool) -> anyhow::Result<T>
+async fn until_there<T, E, F>(
+    what: &str,
+    whose: &str,
+    mut connect: impl FnMut() -> F,
+    is_away: impl Fn(&E) -> bool,
+) -> anyhow::Result<T>
 where
     F: Future<Output = Result<T, E>>,
     E: std::error::Error + Send + Sync + 'static,

@@ -28,7 +28,9 @@ impl Running {
     /// Nothing runs yet.
     #[must_use]
     pub(crate) fn new(plan: &Plan) -> Self {
-        let capabilities = plan.capabilities.iter().map(|capability| json!({"name": capability.name, "id": capability.id, "builtin": capability.kind.as_str()}));
+        let capabilities = plan.capabilities.iter().map(
+            |capability| json!({"name": capability.name, "id": capability.id, "builtin": capability.kind.as_str()}),
+        );
         let links = plan.links.iter().map(|link| {
             json!({"source": link.source, "target": link.target, "name": link.name, "namespace": link.namespace, "package": link.package, "interfaces": link.interfaces})
         });
@@ -81,8 +83,14 @@ impl Inventory for Running {
                 json!({"name": component.identity.name, "digest": component.identity.digest, "busyInstances": busy, "warmInstances": warm})
             })
             .collect();
-        let listening: serde_json::Map<String, Value> =
-            self.0.listening.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(name, address)| (name.clone(), json!(address.to_string()))).collect();
+        let listening: serde_json::Map<String, Value> = self
+            .0
+            .listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|(name, address)| (name.clone(), json!(address.to_string())))
+            .collect();
         json!({
             "host": {"version": env!("CARGO_PKG_VERSION"), "uptimeSeconds": self.0.began.elapsed().as_secs()},
             "application": self.0.application,

@@ -32,7 +32,12 @@ pub(crate) struct Triggers {
 ///
 /// # Errors
 /// A configuration that cannot work or a port that cannot be bound, naming the link.
-pub(crate) async fn start(plan: &Plan, slots: &HashMap<String, Arc<Slot>>, readiness: &Readiness, stop: &CancellationToken) -> anyhow::Result<Triggers> {
+pub(crate) async fn start(
+    plan: &Plan,
+    slots: &HashMap<String, Arc<Slot>>,
+    readiness: &Readiness,
+    stop: &CancellationToken,
+) -> anyhow::Result<Triggers> {
     let mut triggers = Triggers { tasks: JoinSet::new(), listening: HashMap::new() };
     for capability in plan.capabilities.iter().filter(|capability| capability.kind.as_str() == "outbox") {
         relay(&mut triggers, capability, stop).await.with_context(|| format!("capability {}", capability.name))?;
@@ -56,7 +61,8 @@ pub(crate) async fn start(plan: &Plan, slots: &HashMap<String, Arc<Slot>>, readi
 async fn relay(triggers: &mut Triggers, capability: &CapabilityPlan, stop: &CancellationToken) -> anyhow::Result<()> {
     let config = outbox::Config::from_pairs(capability.config.pairs())?;
     // A connection that holds the lock and reads, and one to spare while it is replaced.
-    let pairs = [("url", config.url.expose_secret()), ("max_connections", "2")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let pairs = [("url", config.url.expose_secret()), ("max_connections", "2")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
     let database = Arc::new(connect::database(pairs.into(), None, &capability.name).await?);
     let producer = Arc::new(kafka::Producer::new(config.producer.clone())?);
     let relay = outbox::Relay::new(config, database, producer)?;
@@ -66,12 +72,21 @@ async fn relay(triggers: &mut Triggers, capability: &CapabilityPlan, stop: &Canc
     Ok(())
 }
 
-fn consumer(triggers: &mut Triggers, plan: &Plan, link: &LinkPlan, slot: Arc<Slot>, _: &Readiness, stop: &CancellationToken) -> anyhow::Result<()> {
+fn consumer(
+    triggers: &mut Triggers,
+    plan: &Plan,
+    link: &LinkPlan,
+    slot: Arc<Slot>,
+    _: &Readiness,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     let config = kafka::ConsumerConfig::from_pairs(settings(plan, &link.source, &link.source_config))?;
     let stop = stop.clone();
     let name = format!("consumer of {}", link.target);
     let handler = Arc::new(Consumer::new(slot));
-    triggers.tasks.spawn(async move { (name, kafka::Consumer::run(config, handler, stop).await.map_err(anyhow::Error::from)) });
+    triggers
+        .tasks
+        .spawn(async move { (name, kafka::Consumer::run(config, handler, stop).await.map_err(anyhow::Error::from)) });
     Ok(())
 }
 
@@ -87,7 +102,14 @@ fn timers(triggers: &mut Triggers, link: &LinkPlan, slot: &Arc<Slot>, stop: &Can
     Ok(())
 }
 
-async fn server(triggers: &mut Triggers, plan: &Plan, link: &LinkPlan, slot: Arc<Slot>, readiness: &Readiness, stop: &CancellationToken) -> anyhow::Result<()> {
+async fn server(
+    triggers: &mut Triggers,
+    plan: &Plan,
+    link: &LinkPlan,
+    slot: Arc<Slot>,
+    readiness: &Readiness,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     let config = http::ServerConfig::from_pairs(settings(plan, &link.source, &link.source_config))?;
     let server = Arc::new(http::Server::bind(config, Arc::new(Gateway::new(slot))).await?);
     triggers.listening.insert(link.source.clone(), server.local_addr());

@@ -29,7 +29,8 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             Ok((Ok::<_, Error>(store.data().grants.config.get(&key).cloned()),))
         })?;
         instance.func_wrap("get-all", |store: StoreContextMut<'_, Guest>, (): ()| {
-            let all: Vec<(String, String)> = store.data().grants.config.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+            let all: Vec<(String, String)> =
+                store.data().grants.config.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
             Ok((Ok::<_, Error>(all),))
         })?;
     }

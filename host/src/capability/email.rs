@@ -13,7 +13,11 @@ impl Host for Guest {
             subject: message.subject,
             text: message.text,
             message_id: message.message_id,
-            headers: message.headers.into_iter().map(|header| email::Header { name: header.name, value: header.value }).collect(),
+            headers: message
+                .headers
+                .into_iter()
+                .map(|header| email::Header { name: header.name, value: header.value })
+                .collect(),
         };
         Ok(mailer.send(&mail).await.map_err(|failure| match failure {
             email::Error::Invalid(reason) => Error::Invalid(reason),

@@ -30,16 +30,25 @@ impl Outgoing {
     }
 }
 
-type Sending = Box<dyn Future<Output = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>> + Send>;
+type Sending = Box<
+    dyn Future<Output = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>>
+        + Send,
+>;
 
 impl WasiHttpHooks for Outgoing {
-    fn send_request(&mut self, request: http::Request<WasiBody>, options: Option<RequestOptions>, _: Box<dyn Future<Output = Result<(), Error>> + Send>) -> Sending {
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Sending {
         let (client, call) = (self.client.clone(), self.call.clone());
         Box::new(async move {
             let (Some(client), Some(call)) = (client, call) else { return Err(Error::HttpRequestDenied) };
             let (request, timeouts) = prepare(request, options, &call);
             let response = client.send(request, timeouts).await.map_err(error)?;
-            let response = response.map(|body| body.map_err(|error| Error::InternalError(Some(error.to_string()))).boxed_unsync());
+            let response =
+                response.map(|body| body.map_err(|error| Error::InternalError(Some(error.to_string()))).boxed_unsync());
             let done: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(std::future::ready(Ok(())));
             Ok((response, done))
         })
@@ -47,7 +56,11 @@ impl WasiHttpHooks for Outgoing {
 }
 
 /// Puts the trace headers on and cuts every time-out at the call's deadline.
-fn prepare(mut request: http::Request<WasiBody>, options: Option<RequestOptions>, call: &CallContext) -> (http::Request<WasiBody>, Timeouts) {
+fn prepare(
+    mut request: http::Request<WasiBody>,
+    options: Option<RequestOptions>,
+    call: &CallContext,
+) -> (http::Request<WasiBody>, Timeouts) {
     let span = call.trace.child();
     let headers = request.headers_mut();
     if let Ok(value) = http::HeaderValue::try_from(span.to_string()) {
@@ -58,7 +71,11 @@ fn prepare(mut request: http::Request<WasiBody>, options: Option<RequestOptions>
     }
     let left = call.deadline.saturating_duration_since(Instant::now());
     let cut = |asked: Option<Duration>| asked.map_or(left, |asked| asked.min(left));
-    let options = options.unwrap_or(RequestOptions { connect_timeout: None, first_byte_timeout: None, between_bytes_timeout: None });
+    let options = options.unwrap_or(RequestOptions {
+        connect_timeout: None,
+        first_byte_timeout: None,
+        between_bytes_timeout: None,
+    });
     let timeouts = Timeouts {
         connect: cut(options.connect_timeout),
         first_byte: cut(options.first_byte_timeout),

@@ -35,7 +35,11 @@ type Outcome = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 
 #[async_trait::async_trait]
 impl Handler for Gateway {
-    async fn handle(&self, request: http::Request<Bytes>, deadline: Instant) -> Result<http::Response<ResponseBody>, HandlerError> {
+    async fn handle(
+        &self,
+        request: http::Request<Bytes>,
+        deadline: Instant,
+    ) -> Result<http::Response<ResponseBody>, HandlerError> {
         let component = self.slot.current().map_err(refusal)?;
         let call = CallContext { trace: trace_of(&request), deadline, depth: 0 };
         let lease = component.lease(call).await.map_err(refusal)?;
@@ -54,14 +58,24 @@ impl Handler for Gateway {
     }
 }
 
-async fn serve(component: Arc<Component>, mut lease: Lease, request: http::Request<Bytes>, sender: oneshot::Sender<Outcome>) -> Result<(), CallError> {
+async fn serve(
+    component: Arc<Component>,
+    mut lease: Lease,
+    request: http::Request<Bytes>,
+    sender: oneshot::Sender<Outcome>,
+) -> Result<(), CallError> {
     let timeout = lease.timeout();
     let (store, instance) = lease.parts();
     let call = async {
         let mut view = store.data_mut().http();
         let request = view.new_incoming_request(Scheme::Http, request.map(Full::new))?;
         let answer = view.new_response_outparam(sender)?;
-        let handle = component.typed::<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>(&mut *store, &instance, EXPORT, "handle")?;
+        let handle = component.typed::<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>(
+            &mut *store,
+            &instance,
+            EXPORT,
+            "handle",
+        )?;
         handle.call_async(&mut *store, (request, answer)).await
     };
     let outcome = tokio::time::timeout(timeout, call).await;
@@ -70,7 +84,9 @@ async fn serve(component: Arc<Component>, mut lease: Lease, request: http::Reque
 
 fn trace_of(request: &http::Request<Bytes>) -> TraceContext {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    header("traceparent").and_then(|parent| TraceContext::parse(parent, header("tracestate"))).unwrap_or_else(TraceContext::root)
+    header("traceparent")
+        .and_then(|parent| TraceContext::parse(parent, header("tracestate")))
+        .unwrap_or_else(TraceContext::root)
 }
 
 fn refusal(error: CallError) -> HandlerError {
@@ -78,6 +94,8 @@ fn refusal(error: CallError) -> HandlerError {
         CallError::Overloaded { .. } => HandlerError::Overloaded,
         CallError::NotRunning { .. } | CallError::Instantiate { .. } => HandlerError::Unavailable(error.to_string()),
         CallError::DeadlineExceeded { .. } => HandlerError::DeadlineExceeded,
-        CallError::TooDeep | CallError::Trap { .. } | CallError::Nested { .. } => HandlerError::Internal(error.to_string()),
+        CallError::TooDeep | CallError::Trap { .. } | CallError::Nested { .. } => {
+            HandlerError::Internal(error.to_string())
+        }
     }
 }

@@ -25,13 +25,16 @@ impl Consumer {
 
     async fn call(&self, message: &kafka::Message) -> Result<Result<(), Failure>, CallError> {
         let component = self.slot.current()?;
-        let trace = message.header("traceparent").and_then(|parent| TraceContext::parse(parent, message.header("tracestate")));
-        let call = CallContext::new(trace.map_or_else(TraceContext::root, |trace| trace.child()), limits::BACKGROUND_CALL);
+        let trace =
+            message.header("traceparent").and_then(|parent| TraceContext::parse(parent, message.header("tracestate")));
+        let call =
+            CallContext::new(trace.map_or_else(TraceContext::root, |trace| trace.child()), limits::BACKGROUND_CALL);
         let mut lease = component.lease(call).await?;
         let timeout = lease.timeout();
         let (store, instance) = lease.parts();
         let calling = async {
-            let handle = component.typed::<(Message,), (Result<(), Failure>,)>(&mut *store, &instance, EXPORT, "handle")?;
+            let handle =
+                component.typed::<(Message,), (Result<(), Failure>,)>(&mut *store, &instance, EXPORT, "handle")?;
             handle.call_async(&mut *store, (to_guest(message),)).await
         };
         let outcome = tokio::time::timeout(timeout, calling).await;
@@ -65,7 +68,11 @@ fn to_guest(message: &kafka::Message) -> Message {
         offset: message.offset,
         timestamp_ms: message.timestamp_ms,
         key: message.key.clone(),
-        headers: message.headers.iter().map(|header| Header { name: header.name.clone(), value: header.value.clone() }).collect(),
+        headers: message
+            .headers
+            .iter()
+            .map(|header| Header { name: header.name.clone(), value: header.value.clone() })
+            .collect(),
         payload: message.payload.clone(),
         attempt: message.attempt,
     }

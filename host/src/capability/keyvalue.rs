@@ -74,44 +74,60 @@ pub fn add_store(linker: &mut Linker<Guest>) -> Result<()> {
         if identifier.contains([':', '*', '?', '[', ' ']) {
             return Ok((Err(Error::NoSuchStore),));
         }
-        let prefix = if identifier.is_empty() || identifier == "default" { String::new() } else { format!("{identifier}:") };
+        let prefix =
+            if identifier.is_empty() || identifier == "default" { String::new() } else { format!("{identifier}:") };
         Ok((Ok(store.data_mut().table.push(Bucket { prefix })?),))
     })?;
-    instance.func_wrap_async("[method]bucket.get", |store, (bucket, key): (Resource<Bucket>, String)| -> Pending<'_, Option<Vec<u8>>> {
-        Box::new(async move {
-            let (redis, key) = one(&store, &bucket, &key)?;
-            answer(redis.get(&key).await)
-        })
-    })?;
-    instance.func_wrap_async("[method]bucket.set", |store, (bucket, key, value): (Resource<Bucket>, String, Vec<u8>)| -> Pending<'_, ()> {
-        Box::new(async move {
-            let (redis, key) = one(&store, &bucket, &key)?;
-            answer(redis.set(&key, &value).await)
-        })
-    })?;
-    instance.func_wrap_async("[method]bucket.delete", |store, (bucket, key): (Resource<Bucket>, String)| -> Pending<'_, ()> {
-        Box::new(async move {
-            let (redis, key) = one(&store, &bucket, &key)?;
-            answer(redis.delete(&key).await.map(|_| ()))
-        })
-    })?;
-    instance.func_wrap_async("[method]bucket.exists", |store, (bucket, key): (Resource<Bucket>, String)| -> Pending<'_, bool> {
-        Box::new(async move {
-            let (redis, key) = one(&store, &bucket, &key)?;
-            answer(redis.exists(&key).await)
-        })
-    })?;
-    instance.func_wrap_async("[method]bucket.list-keys", |store, (bucket, cursor): (Resource<Bucket>, Option<u64>)| -> Pending<'_, KeyResponse> {
-        Box::new(async move {
-            let redis = client(&store)?;
-            let prefix = store.data().table.get(&bucket)?.prefix.clone();
-            let page = redis.list_keys(cursor).await.map(|page| KeyResponse {
-                keys: page.keys.iter().filter_map(|key| key.strip_prefix(&prefix)).map(str::to_owned).collect(),
-                cursor: page.cursor,
-            });
-            answer(page)
-        })
-    })
+    instance.func_wrap_async(
+        "[method]bucket.get",
+        |store, (bucket, key): (Resource<Bucket>, String)| -> Pending<'_, Option<Vec<u8>>> {
+            Box::new(async move {
+                let (redis, key) = one(&store, &bucket, &key)?;
+                answer(redis.get(&key).await)
+            })
+        },
+    )?;
+    instance.func_wrap_async(
+        "[method]bucket.set",
+        |store, (bucket, key, value): (Resource<Bucket>, String, Vec<u8>)| -> Pending<'_, ()> {
+            Box::new(async move {
+                let (redis, key) = one(&store, &bucket, &key)?;
+                answer(redis.set(&key, &value).await)
+            })
+        },
+    )?;
+    instance.func_wrap_async(
+        "[method]bucket.delete",
+        |store, (bucket, key): (Resource<Bucket>, String)| -> Pending<'_, ()> {
+            Box::new(async move {
+                let (redis, key) = one(&store, &bucket, &key)?;
+                answer(redis.delete(&key).await.map(|_| ()))
+            })
+        },
+    )?;
+    instance.func_wrap_async(
+        "[method]bucket.exists",
+        |store, (bucket, key): (Resource<Bucket>, String)| -> Pending<'_, bool> {
+            Box::new(async move {
+                let (redis, key) = one(&store, &bucket, &key)?;
+                answer(redis.exists(&key).await)
+            })
+        },
+    )?;
+    instance.func_wrap_async(
+        "[method]bucket.list-keys",
+        |store, (bucket, cursor): (Resource<Bucket>, Option<u64>)| -> Pending<'_, KeyResponse> {
+            Box::new(async move {
+                let redis = client(&store)?;
+                let prefix = store.data().table.get(&bucket)?.prefix.clone();
+                let page = redis.list_keys(cursor).await.map(|page| KeyResponse {
+                    keys: page.keys.iter().filter_map(|key| key.strip_prefix(&prefix)).map(str::to_owned).collect(),
+                    cursor: page.cursor,
+                });
+                answer(page)
+            })
+        },
+    )
 }
 
 /// Defines `atomics`.
@@ -119,18 +135,23 @@ pub fn add_store(linker: &mut Linker<Guest>) -> Result<()> {
 /// # Errors
 /// The engine's, when a name is defined twice.
 pub fn add_atomics(linker: &mut Linker<Guest>) -> Result<()> {
-    linker.instance(ATOMICS)?.func_wrap_async("increment", |store, (bucket, key, delta): (Resource<Bucket>, String, u64)| -> Pending<'_, u64> {
-        Box::new(async move {
-            let (redis, key) = one(&store, &bucket, &key)?;
-            let Ok(delta) = i64::try_from(delta) else { return Ok((Err(Error::Other("the delta is too large".to_owned())),)) };
-            let outcome = redis.increment(&key, delta).await;
-            Ok((match outcome.map(u64::try_from) {
-                Ok(Ok(value)) => Ok(value),
-                Ok(Err(_)) => Err(Error::Other("the value is below zero".to_owned())),
-                Err(error) => Err(Error::Other(error.to_string())),
-            },))
-        })
-    })
+    linker.instance(ATOMICS)?.func_wrap_async(
+        "increment",
+        |store, (bucket, key, delta): (Resource<Bucket>, String, u64)| -> Pending<'_, u64> {
+            Box::new(async move {
+                let (redis, key) = one(&store, &bucket, &key)?;
+                let Ok(delta) = i64::try_from(delta) else {
+                    return Ok((Err(Error::Other("the delta is too large".to_owned())),));
+                };
+                let outcome = redis.increment(&key, delta).await;
+                Ok((match outcome.map(u64::try_from) {
+                    Ok(Ok(value)) => Ok(value),
+                    Ok(Err(_)) => Err(Error::Other("the value is below zero".to_owned())),
+                    Err(error) => Err(Error::Other(error.to_string())),
+                },))
+            })
+        },
+    )
 }
 
 /// Defines `batch`.
@@ -140,34 +161,47 @@ pub fn add_atomics(linker: &mut Linker<Guest>) -> Result<()> {
 pub fn add_batch(linker: &mut Linker<Guest>) -> Result<()> {
     let mut instance = linker.instance(BATCH)?;
     type Found = Vec<Option<(String, Vec<u8>)>>;
-    instance.func_wrap_async("get-many", |store, (bucket, keys): (Resource<Bucket>, Vec<String>)| -> Pending<'_, Found> {
-        Box::new(async move {
-            let (redis, full) = many(&store, &bucket, &keys)?;
-            let found = redis.get_many(&full).await.map(|values| {
-                keys.into_iter().zip(values).map(|(key, found)| found.map(|(_, value)| (key, value))).collect()
-            });
-            answer(found)
-        })
-    })?;
-    instance.func_wrap_async("set-many", |store, (bucket, pairs): (Resource<Bucket>, Vec<(String, Vec<u8>)>)| -> Pending<'_, ()> {
-        Box::new(async move {
-            let redis = client(&store)?;
-            let full: Vec<(String, Vec<u8>)> = {
-                let bucket = store.data().table.get(&bucket)?;
-                pairs.into_iter().map(|(key, value)| (bucket.key(&key), value)).collect()
-            };
-            answer(redis.set_many(&full).await)
-        })
-    })?;
-    instance.func_wrap_async("delete-many", |store, (bucket, keys): (Resource<Bucket>, Vec<String>)| -> Pending<'_, ()> {
-        Box::new(async move {
-            let (redis, full) = many(&store, &bucket, &keys)?;
-            answer(redis.delete_many(&full).await.map(|_| ()))
-        })
-    })
+    instance.func_wrap_async(
+        "get-many",
+        |store, (bucket, keys): (Resource<Bucket>, Vec<String>)| -> Pending<'_, Found> {
+            Box::new(async move {
+                let (redis, full) = many(&store, &bucket, &keys)?;
+                let found = redis.get_many(&full).await.map(|values| {
+                    keys.into_iter().zip(values).map(|(key, found)| found.map(|(_, value)| (key, value))).collect()
+                });
+                answer(found)
+            })
+        },
+    )?;
+    instance.func_wrap_async(
+        "set-many",
+        |store, (bucket, pairs): (Resource<Bucket>, Vec<(String, Vec<u8>)>)| -> Pending<'_, ()> {
+            Box::new(async move {
+                let redis = client(&store)?;
+                let full: Vec<(String, Vec<u8>)> = {
+                    let bucket = store.data().table.get(&bucket)?;
+                    pairs.into_iter().map(|(key, value)| (bucket.key(&key), value)).collect()
+                };
+                answer(redis.set_many(&full).await)
+            })
+        },
+    )?;
+    instance.func_wrap_async(
+        "delete-many",
+        |store, (bucket, keys): (Resource<Bucket>, Vec<String>)| -> Pending<'_, ()> {
+            Box::new(async move {
+                let (redis, full) = many(&store, &bucket, &keys)?;
+                answer(redis.delete_many(&full).await.map(|_| ()))
+            })
+        },
+    )
 }
 
-fn many(store: &StoreContextMut<'_, Guest>, bucket: &Resource<Bucket>, keys: &[String]) -> Result<(Arc<Redis>, Vec<String>)> {
+fn many(
+    store: &StoreContextMut<'_, Guest>,
+    bucket: &Resource<Bucket>,
+    keys: &[String],
+) -> Result<(Arc<Redis>, Vec<String>)> {
     let bucket = store.data().table.get(bucket)?;
     Ok((client(store)?, keys.iter().map(|key| bucket.key(key)).collect()))
 }

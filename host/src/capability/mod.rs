@@ -99,7 +99,12 @@ pub fn called(kind: &str) -> Option<&'static str> {
 /// The built-in kinds that this host has, sorted.
 #[must_use]
 pub fn kinds() -> Vec<&'static str> {
-    let mut kinds: Vec<&str> = PROVIDED.iter().map(|(kind, _)| *kind).chain(CALLED.iter().map(|(kind, _)| *kind)).chain(STANDALONE.iter().copied()).collect();
+    let mut kinds: Vec<&str> = PROVIDED
+        .iter()
+        .map(|(kind, _)| *kind)
+        .chain(CALLED.iter().map(|(kind, _)| *kind))
+        .chain(STANDALONE.iter().copied())
+        .collect();
     kinds.sort_unstable();
     kinds
 }
@@ -118,8 +123,12 @@ pub fn add_ambient(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 
     // io, wall and monotonic clock, random, stdin, stdout, stderr.
     wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
-    wasmtime_wasi::p2::bindings::random::insecure::add_to_linker::<_, WasiRandom>(linker, |guest| wasmtime_wasi::WasiView::ctx(guest).ctx.random())?;
-    wasmtime_wasi::p2::bindings::random::insecure_seed::add_to_linker::<_, WasiRandom>(linker, |guest| wasmtime_wasi::WasiView::ctx(guest).ctx.random())?;
+    wasmtime_wasi::p2::bindings::random::insecure::add_to_linker::<_, WasiRandom>(linker, |guest| {
+        wasmtime_wasi::WasiView::ctx(guest).ctx.random()
+    })?;
+    wasmtime_wasi::p2::bindings::random::insecure_seed::add_to_linker::<_, WasiRandom>(linker, |guest| {
+        wasmtime_wasi::WasiView::ctx(guest).ctx.random()
+    })?;
     cli::environment::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
     cli::exit::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
     cli::terminal_input::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
@@ -143,9 +152,15 @@ pub fn add_ambient(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 pub fn add_granted(linker: &mut Linker<Guest>, interface: &Interface) -> wasmtime::Result<()> {
     use wasmtime_wasi_http::{WasiHttp, WasiHttpView as _};
     match interface.path().as_str() {
-        "swiftcart:postgres/client" => bindings::swiftcart::postgres::client::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest),
-        "swiftcart:redis/scripts" => bindings::swiftcart::redis::scripts::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest),
-        "swiftcart:email/sender" => bindings::swiftcart::email::sender::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest),
+        "swiftcart:postgres/client" => {
+            bindings::swiftcart::postgres::client::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)
+        }
+        "swiftcart:redis/scripts" => {
+            bindings::swiftcart::redis::scripts::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)
+        }
+        "swiftcart:email/sender" => {
+            bindings::swiftcart::email::sender::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)
+        }
         "wasi:keyvalue/store" => keyvalue::add_store(linker),
         "wasi:keyvalue/atomics" => keyvalue::add_atomics(linker),
         "wasi:keyvalue/batch" => keyvalue::add_batch(linker),

@@ -62,6 +62,22 @@ macro_rules! translate_values {
 }
 
 translate_values!(
-    Boolean, Int32, Int64, Float64, Text, Bytes, Uuid, Timestamptz, Numeric, Jsonb, BooleanArray, Int32Array, Int64Array, Float64Array,
-    TextArray, BytesArray, UuidArray, TimestamptzArray
+    Boolean,
+    Int32,
+    Int64,
+    Float64,
+    Text,
+    Bytes,
+    Uuid,
+    Timestamptz,
+    Numeric,
+    Jsonb,
+    BooleanArray,
+    Int32Array,
+    Int64Array,
+    Float64Array,
+    TextArray,
+    BytesArray,
+    UuidArray,
+    TimestamptzArray
 );

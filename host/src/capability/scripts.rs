@@ -6,7 +6,12 @@ use super::bindings::swiftcart::redis::scripts::{Error, Host, Item, Script};
 use crate::runtime::Guest;
 
 impl Host for Guest {
-    async fn run(&mut self, script: Script, keys: Vec<String>, arguments: Vec<String>) -> wasmtime::Result<Result<Vec<Item>, Error>> {
+    async fn run(
+        &mut self,
+        script: Script,
+        keys: Vec<String>,
+        arguments: Vec<String>,
+    ) -> wasmtime::Result<Result<Vec<Item>, Error>> {
         let client = self.grants.redis.clone().ok_or_else(|| super::not_granted("swiftcart:redis/scripts"))?;
         let script = redis::Script { name: script.name, source: script.source };
         Ok(match client.run_script(&script, &keys, &arguments).await {

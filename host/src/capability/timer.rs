@@ -30,15 +30,23 @@ pub fn parse(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Vec<Ti
     let mut timers = Vec::new();
     for (key, value) in pairs {
         if key != "timers" {
-            return Err(format!("unknown key {key}: a timer link has the key `timers` only, as in `sweep=1000,retention=60000`"));
+            return Err(format!(
+                "unknown key {key}: a timer link has the key `timers` only, as in `sweep=1000,retention=60000`"
+            ));
         }
         for entry in value.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            let timer = entry.split_once('=').and_then(|(name, interval)| Some((name.trim(), interval.trim().parse::<u64>().ok()?)));
+            let timer = entry
+                .split_once('=')
+                .and_then(|(name, interval)| Some((name.trim(), interval.trim().parse::<u64>().ok()?)));
             match timer {
                 Some((name, interval_ms)) if !name.is_empty() && (10..=86_400_000).contains(&interval_ms) => {
                     timers.push(Timer { name: name.to_owned(), interval: Duration::from_millis(interval_ms) });
                 }
-                _ => return Err(format!("timers: {entry:?} is not `name=milliseconds` with 10 to 86400000 milliseconds")),
+                _ => {
+                    return Err(format!(
+                        "timers: {entry:?} is not `name=milliseconds` with 10 to 86400000 milliseconds"
+                    ));
+                }
             }
         }
     }
@@ -60,7 +68,8 @@ pub async fn run(timer: Timer, slot: Arc<Slot>, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
             match tick(&timer.name, &slot).await {
                 Ok(Ok(0)) => break,
-                Ok(Ok(done)) => metrics::counter!("swiftcart_timer_work_total", "timer" => timer.name.clone()).increment(u64::from(done)),
+                Ok(Ok(done)) => metrics::counter!("swiftcart_timer_work_total", "timer" => timer.name.clone())
+                    .increment(u64::from(done)),
                 Ok(Err(Failure::Failed(reason))) => {
                     metrics::counter!("swiftcart_timer_failures_total", "timer" => timer.name.clone()).increment(1);
                     tracing::warn!(timer = %timer.name, component = %slot.name, reason, "tick failed; the next one comes as usual");

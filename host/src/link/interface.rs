@@ -9,9 +9,9 @@ use crate::manifest::LinkPlan;
 pub struct Interface {
     /// `swiftcart`
     pub namespace: String,
-    /// `order`
+    /// `postgres`
     pub package: String,
-    /// `orders`
+    /// `client`
     pub name: String,
     /// `0.1.0`
     pub version: Option<String>,
@@ -64,7 +64,7 @@ mod tests {
     /// Goal: names are taken apart and put together without loss. Method: both ways, and names that are none.
     #[test]
     fn names_go_round() {
-        for name in ["wasi:http/types@0.2.2", "swiftcart:order/orders@0.1.0", "test:calc/greet"] {
+        for name in ["wasi:http/types@0.2.2", "swiftcart:postgres/client@0.1.0", "test:calc/greet"] {
             assert_eq!(Interface::parse(name).unwrap().to_string(), name);
         }
         for name in ["run", "wasi:http", ":http/types", "wasi:/types", "wasi:http/"] {

@@ -12,23 +12,33 @@ use crate::runtime::{CallContext, Engine, Guest, Slot};
 ///
 /// # Errors
 /// What is missing or different, in words.
-pub(crate) fn check(engine: &Engine, import: &str, wanted: &ComponentInstance, target: &ComponentType) -> Result<(), String> {
+pub(crate) fn check(
+    engine: &Engine,
+    import: &str,
+    wanted: &ComponentInstance,
+    target: &ComponentType,
+) -> Result<(), String> {
     let engine = engine.wasmtime();
-    let Some(ComponentItem::ComponentInstance(offered)) = target.get_export(engine, import).map(|export| export.ty) else {
+    let Some(ComponentItem::ComponentInstance(offered)) = target.get_export(engine, import).map(|export| export.ty)
+    else {
         let others: Vec<&str> = target.exports(engine).map(|(name, _)| name).collect();
         return Err(format!("its exports are {}", others.join(", ")));
     };
     for (name, item) in wanted.exports(engine) {
         match item.ty {
             ComponentItem::ComponentFunc(wanted) => {
-                let Some(ComponentItem::ComponentFunc(offered)) = offered.get_export(engine, name).map(|export| export.ty) else {
+                let Some(ComponentItem::ComponentFunc(offered)) =
+                    offered.get_export(engine, name).map(|export| export.ty)
+                else {
                     return Err(format!("it has no function {name}"));
                 };
                 if !same_signature(&wanted, &offered) {
                     return Err(format!("its function {name} has other parameters or results"));
                 }
             }
-            ComponentItem::Resource(_) => return Err(format!("{name} is a resource, and resources do not pass between components")),
+            ComponentItem::Resource(_) => {
+                return Err(format!("{name} is a resource, and resources do not pass between components"));
+            }
             _ => {}
         }
     }
@@ -43,7 +53,13 @@ fn same_signature(left: &ComponentFunc, right: &ComponentFunc) -> bool {
 ///
 /// # Errors
 /// The engine's, when a name is defined twice.
-pub(crate) fn define(engine: &Engine, linker: &mut Linker<Guest>, import: &str, wanted: &ComponentInstance, slot: &Arc<Slot>) -> wasmtime::Result<()> {
+pub(crate) fn define(
+    engine: &Engine,
+    linker: &mut Linker<Guest>,
+    import: &str,
+    wanted: &ComponentInstance,
+    slot: &Arc<Slot>,
+) -> wasmtime::Result<()> {
     let mut instance = linker.instance(import)?;
     for (name, item) in wanted.exports(engine.wasmtime()) {
         let ComponentItem::ComponentFunc(function) = item.ty else { continue };
@@ -82,7 +98,12 @@ struct Road {
 }
 
 impl Road {
-    async fn travel(&self, params: &[Val], results: &mut [Val], call: CallContext) -> Result<(), crate::runtime::CallError> {
+    async fn travel(
+        &self,
+        params: &[Val],
+        results: &mut [Val],
+        call: CallContext,
+    ) -> Result<(), crate::runtime::CallError> {
         self.slot.current()?.call(&self.interface, &self.function, params, results, call).await
     }
 }

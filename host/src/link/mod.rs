@@ -34,7 +34,9 @@ pub enum Target {
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The component imports what no link grants.
-    #[error("component {component} imports {import}, but no link grants it. Add a link trait from {component} for it, or build the component without it")]
+    #[error(
+        "component {component} imports {import}, but no link grants it. Add a link trait from {component} for it, or build the component without it"
+    )]
     Missing {
         /// The component.
         component: String,
@@ -95,8 +97,15 @@ pub enum LinkError {
 ///
 /// # Errors
 /// Every problem that was found, not only the first.
-pub fn link(engine: &Engine, name: &str, artifact: &Artifact, links: &[&LinkPlan], targets: &HashMap<String, Target>) -> Result<Linker<Guest>, Vec<LinkError>> {
-    let mut linking = Linking { engine, name, links, targets, linker: Linker::new(engine.wasmtime()), errors: Vec::new() };
+pub fn link(
+    engine: &Engine,
+    name: &str,
+    artifact: &Artifact,
+    links: &[&LinkPlan],
+    targets: &HashMap<String, Target>,
+) -> Result<Linker<Guest>, Vec<LinkError>> {
+    let mut linking =
+        Linking { engine, name, links, targets, linker: Linker::new(engine.wasmtime()), errors: Vec::new() };
     linking.check_links(artifact);
     linking.step(|linker| capability::add_ambient(linker));
     for (import, item) in artifact.component.component_type().imports(engine.wasmtime()) {
@@ -121,14 +130,23 @@ impl Linking<'_> {
     /// A link of which the component imports nothing is a mistake in the manifest or a component of the wrong version.
     fn check_links(&mut self, artifact: &Artifact) {
         let ty = artifact.component.component_type();
-        let imports: Vec<Interface> = ty.imports(self.engine.wasmtime()).filter_map(|(name, _)| Interface::parse(name)).collect();
+        let imports: Vec<Interface> =
+            ty.imports(self.engine.wasmtime()).filter_map(|(name, _)| Interface::parse(name)).collect();
         for link in self.links {
             if link.name != "default" {
-                self.errors.push(LinkError::Named { component: self.name.to_owned(), target: link.target.clone(), name: link.name.clone() });
+                self.errors.push(LinkError::Named {
+                    component: self.name.to_owned(),
+                    target: link.target.clone(),
+                    name: link.name.clone(),
+                });
             }
             if !imports.iter().any(|import| import.granted_by(link)) {
                 let interface = format!("{}:{}/{{{}}}", link.namespace, link.package, link.interfaces.join(", "));
-                self.errors.push(LinkError::Unused { component: self.name.to_owned(), target: link.target.clone(), interface });
+                self.errors.push(LinkError::Unused {
+                    component: self.name.to_owned(),
+                    target: link.target.clone(),
+                    interface,
+                });
             }
         }
     }
@@ -148,7 +166,8 @@ impl Linking<'_> {
         match self.targets.get(&link.target) {
             Some(Target::Capability(kind)) => {
                 if !capability::provides(kind, &interface) {
-                    let reason = format!("the built-in capability {kind} provides {}", capability::provided(kind).join(", "));
+                    let reason =
+                        format!("the built-in capability {kind} provides {}", capability::provided(kind).join(", "));
                     return self.errors.push(self.not_provided(&link.target, import, reason));
                 }
                 self.step(|linker| capability::add_granted(linker, &interface));
@@ -169,7 +188,12 @@ impl Linking<'_> {
     }
 
     fn not_provided(&self, target: &str, import: &str, reason: String) -> LinkError {
-        LinkError::NotProvided { component: self.name.to_owned(), target: target.to_owned(), import: import.to_owned(), reason }
+        LinkError::NotProvided {
+            component: self.name.to_owned(),
+            target: target.to_owned(),
+            import: import.to_owned(),
+            reason,
+        }
     }
 
     fn step(&mut self, add: impl FnOnce(&mut Linker<Guest>) -> wasmtime::Result<()>) {

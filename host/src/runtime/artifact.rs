@@ -92,10 +92,8 @@ impl Artifacts {
         let bytes = read(&path)?;
         check_magic(&path, &bytes)?;
         let digest = format!("{:x}", Sha256::digest(&bytes));
-        let cached = self
-            .cache
-            .as_ref()
-            .map(|folder| folder.join(format!("{digest}-{:016x}.cwasm", self.engine.fingerprint())));
+        let cached =
+            self.cache.as_ref().map(|folder| folder.join(format!("{digest}-{:016x}.cwasm", self.engine.fingerprint())));
         if let Some(component) = cached.as_deref().and_then(|file| self.from_cache(file)) {
             return Ok(Artifact { digest: format!("sha256:{digest}"), component, from_cache: true });
         }
@@ -120,7 +118,10 @@ impl Artifacts {
         }
     }
 
-    #[allow(unsafe_code, reason = "wasmtime maps precompiled code; it was written by this program into a folder only its user can write")]
+    #[allow(
+        unsafe_code,
+        reason = "wasmtime maps precompiled code; it was written by this program into a folder only its user can write"
+    )]
     fn deserialize(&self, file: &Path) -> wasmtime::Result<Component> {
         // SAFETY: the file was written by `store` below from this engine's own compiler (its name carries the engine's fingerprint and
         // wasmtime checks its version again), and `prepare_cache` refuses folders that another user could write to.
@@ -151,11 +152,7 @@ fn check_magic(path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> {
 /// Makes the cache folder private to this user, or says why it cannot be trusted.
 fn prepare_cache(folder: &Path) -> Result<(), String> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| error.to_string())?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| error.to_string())?;
     let metadata = std::fs::metadata(folder).map_err(|error| error.to_string())?;
     let own = std::fs::metadata("/proc/self").map_err(|error| error.to_string())?;
     if metadata.uid() != own.uid() || metadata.mode() & 0o022 != 0 {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use wasmtime::Store;
-use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower, TypedFunc, Val};
+use wasmtime::component::{
+    ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower, TypedFunc, Val,
+};
 
 use super::guest::Identity;
 use super::pool::Pool;
@@ -28,7 +30,14 @@ pub struct Component {
 impl Component {
     /// Puts together what linking has made.
     #[must_use]
-    pub fn new(engine: Engine, name: &str, artifact: Artifact, template: InstancePre<Guest>, grants: Arc<Grants>, options: RuntimeOptions) -> Self {
+    pub fn new(
+        engine: Engine,
+        name: &str,
+        artifact: Artifact,
+        template: InstancePre<Guest>,
+        grants: Arc<Grants>,
+        options: RuntimeOptions,
+    ) -> Self {
         let identity = Arc::new(Identity { name: name.to_owned(), digest: artifact.digest.clone() });
         let functions = exported_functions(&engine, &artifact);
         let pool = Arc::new(Pool::new(engine, template, identity.clone(), grants, options));
@@ -39,8 +48,17 @@ impl Component {
     ///
     /// # Errors
     /// [`CallError`]; see there whether the component may have acted.
-    pub async fn call(&self, interface: &str, function: &str, params: &[Val], results: &mut [Val], call: CallContext) -> Result<(), CallError> {
-        let missing = || CallError::NotRunning { component: format!("{} (no export {interface}#{function})", self.identity.name) };
+    pub async fn call(
+        &self,
+        interface: &str,
+        function: &str,
+        params: &[Val],
+        results: &mut [Val],
+        call: CallContext,
+    ) -> Result<(), CallError> {
+        let missing = || CallError::NotRunning {
+            component: format!("{} (no export {interface}#{function})", self.identity.name),
+        };
         let index = self.function(interface, function).ok_or_else(missing)?;
         let mut lease = self.pool.lease(call).await?;
         let timeout = lease.timeout();
@@ -61,20 +79,30 @@ impl Component {
     /// The export of this component that a link's interface name, which has no version, means.
     #[must_use]
     pub fn export_named(&self, path: &str) -> Option<&str> {
-        self.functions.keys().map(|(interface, _)| interface.as_str()).find(|interface| interface.split('@').next() == Some(path))
+        self.functions
+            .keys()
+            .map(|(interface, _)| interface.as_str())
+            .find(|interface| interface.split('@').next() == Some(path))
     }
 
     /// An exported function with its types, for the capabilities that call components. `path` has no version.
     ///
     /// # Errors
     /// When the component has no such export, or one of other types.
-    pub fn typed<P, R>(&self, store: &mut Store<Guest>, instance: &Instance, path: &str, function: &str) -> wasmtime::Result<TypedFunc<P, R>>
+    pub fn typed<P, R>(
+        &self,
+        store: &mut Store<Guest>,
+        instance: &Instance,
+        path: &str,
+        function: &str,
+    ) -> wasmtime::Result<TypedFunc<P, R>>
     where
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift,
     {
         let index = self.export_named(path).and_then(|interface| self.function(interface, function));
-        let index = index.ok_or_else(|| wasmtime::Error::msg(format!("the component does not export {path}#{function}")))?;
+        let index =
+            index.ok_or_else(|| wasmtime::Error::msg(format!("the component does not export {path}#{function}")))?;
         instance.get_typed_func(store, index)
     }
 
@@ -93,7 +121,9 @@ fn exported_functions(engine: &Engine, artifact: &Artifact) -> HashMap<(String, 
         let ComponentItem::ComponentInstance(instance) = export.ty else { continue };
         let Some(parent) = component.get_export_index(None, interface) else { continue };
         for (name, item) in instance.exports(engine.wasmtime()) {
-            if let (ComponentItem::ComponentFunc(_), Some(index)) = (item.ty, component.get_export_index(Some(&parent), name)) {
+            if let (ComponentItem::ComponentFunc(_), Some(index)) =
+                (item.ty, component.get_export_index(Some(&parent), name))
+            {
                 functions.insert((interface.to_owned(), name.to_owned()), index);
             }
         }

@@ -48,15 +48,13 @@ impl Engine {
         let inner = wasmtime::Engine::new(&config).map_err(anyhow::Error::from)?;
 
         let weak = inner.weak();
-        std::thread::Builder::new()
-            .name("epoch".to_owned())
-            .spawn(move || {
-                while let Some(engine) = weak.upgrade() {
-                    engine.increment_epoch();
-                    drop(engine);
-                    std::thread::sleep(limits::EPOCH_TICK);
-                }
-            })?;
+        std::thread::Builder::new().name("epoch".to_owned()).spawn(move || {
+            while let Some(engine) = weak.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(limits::EPOCH_TICK);
+            }
+        })?;
         Ok(Self { inner })
     }
 

@@ -25,8 +25,16 @@ impl Measures {
         metrics::describe_gauge!("swiftcart_component_calls_running", Unit::Count, "Calls that components serve now.");
         metrics::describe_gauge!("swiftcart_component_calls_queued", Unit::Count, "Calls that wait for an instance.");
         metrics::describe_counter!("swiftcart_component_instances_total", Unit::Count, "Instances made.");
-        metrics::describe_histogram!("swiftcart_component_queue_wait_seconds", Unit::Seconds, "Time that calls waited for an instance; those that did not wait are not in it.");
-        metrics::describe_histogram!("swiftcart_component_call_duration_seconds", Unit::Seconds, "Time of calls, without waiting.");
+        metrics::describe_histogram!(
+            "swiftcart_component_queue_wait_seconds",
+            Unit::Seconds,
+            "Time that calls waited for an instance; those that did not wait are not in it."
+        );
+        metrics::describe_histogram!(
+            "swiftcart_component_call_duration_seconds",
+            Unit::Seconds,
+            "Time of calls, without waiting."
+        );
         metrics::describe_counter!("swiftcart_component_calls_total", Unit::Count, "Calls by how they ended.");
         let name = || component.to_owned();
         Self {
@@ -53,7 +61,8 @@ impl Measures {
 
     /// A call ended without an answer; `class` is that of the error.
     pub fn failed(&self, class: &'static str) {
-        metrics::counter!("swiftcart_component_calls_total", "component" => self.component.clone(), "outcome" => class).increment(1);
+        metrics::counter!("swiftcart_component_calls_total", "component" => self.component.clone(), "outcome" => class)
+            .increment(1);
         metrics::counter!(crate::telemetry::names::COMPONENT_FAILURES, "component" => self.component.clone(), "class" => class).increment(1);
     }
 }

@@ -38,10 +38,26 @@ pub struct Pool {
 impl Pool {
     /// An empty pool; instances are made when calls come.
     #[must_use]
-    pub fn new(engine: Engine, template: InstancePre<Guest>, identity: Arc<Identity>, grants: Arc<Grants>, options: RuntimeOptions) -> Self {
+    pub fn new(
+        engine: Engine,
+        template: InstancePre<Guest>,
+        identity: Arc<Identity>,
+        grants: Arc<Grants>,
+        options: RuntimeOptions,
+    ) -> Self {
         let permits = Arc::new(Semaphore::new(options.max_instances as usize));
         let measures = Measures::new(&identity.name);
-        Self { engine, template, identity, grants, options, permits, waiting: AtomicUsize::new(0), idle: Mutex::new(Vec::new()), measures }
+        Self {
+            engine,
+            template,
+            identity,
+            grants,
+            options,
+            permits,
+            waiting: AtomicUsize::new(0),
+            idle: Mutex::new(Vec::new()),
+            measures,
+        }
     }
 
     /// An instance for one call, as soon as one may run.
@@ -58,7 +74,14 @@ impl Pool {
         let timeout = call.remaining().min(self.options.execution_timeout);
         resident.uses += 1;
         resident.store.data_mut().begin(call);
-        Ok(Lease { pool: self.clone(), resident, timeout, began: Instant::now(), _running: Running::new(&self.measures.running), _permit: permit })
+        Ok(Lease {
+            pool: self.clone(),
+            resident,
+            timeout,
+            began: Instant::now(),
+            _running: Running::new(&self.measures.running),
+            _permit: permit,
+        })
     }
 
     async fn permit(&self, call: &CallContext) -> Result<OwnedSemaphorePermit, CallError> {
@@ -66,7 +89,8 @@ impl Pool {
         if let Ok(permit) = self.permits.clone().try_acquire_owned() {
             return Ok(permit);
         }
-        let _waiting = Waiting::enter(&self.waiting, self.options.queue_limit as usize).ok_or_else(|| overloaded("its queue is full"))?;
+        let _waiting = Waiting::enter(&self.waiting, self.options.queue_limit as usize)
+            .ok_or_else(|| overloaded("its queue is full"))?;
         self.measures.queued.increment(1);
         let wait = self.options.queue_timeout.min(call.remaining());
         let began = Instant::now();
@@ -180,7 +204,10 @@ impl Lease {
     ///
     /// # Errors
     /// The call's failure as a [`CallError`].
-    pub fn conclude<T>(self, outcome: Result<wasmtime::Result<T>, tokio::time::error::Elapsed>) -> Result<T, CallError> {
+    pub fn conclude<T>(
+        self,
+        outcome: Result<wasmtime::Result<T>, tokio::time::error::Elapsed>,
+    ) -> Result<T, CallError> {
         let component = || self.pool.identity.name.clone();
         let error = match outcome {
             Ok(Ok(value)) => {

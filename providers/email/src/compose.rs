@@ -48,7 +48,10 @@ pub(crate) fn compose(mail: &Mail, from: &Mailbox) -> Result<Message, Error> {
     let to = one_mailbox(&mail.to)?;
     one_line("the subject", &mail.subject)?;
     if mail.text.len() > MAX_TEXT_BYTES {
-        return Err(Error::Invalid(format!("the text has {} bytes, at most {MAX_TEXT_BYTES} are allowed", mail.text.len())));
+        return Err(Error::Invalid(format!(
+            "the text has {} bytes, at most {MAX_TEXT_BYTES} are allowed",
+            mail.text.len()
+        )));
     }
     if mail.headers.len() > MAX_HEADERS {
         return Err(Error::Invalid(format!("{} extra headers, at most {MAX_HEADERS} are allowed", mail.headers.len())));
@@ -82,11 +85,14 @@ fn body(text: &str) -> Body {
 fn one_mailbox(address: &str) -> Result<Mailbox, Error> {
     one_line("the address", address)?;
     // The address itself stays out of the message: it is personal.
-    let malformed = || Error::Invalid("the address is not of the form user@example.org or Name <user@example.org>".to_owned());
+    let malformed =
+        || Error::Invalid("the address is not of the form user@example.org or Name <user@example.org>".to_owned());
     let mailbox: Mailbox = address.trim().parse().map_err(|_| malformed())?;
     // lettre's parser stops at the end of the first mailbox and forgets the rest.
     let ends_with_it = address.trim().trim_end_matches('>').ends_with(&mailbox.email.to_string());
-    if !ends_with_it || address.matches('@').count() != mailbox.name.as_deref().map_or(0, |name| name.matches('@').count()) + 1 {
+    if !ends_with_it
+        || address.matches('@').count() != mailbox.name.as_deref().map_or(0, |name| name.matches('@').count()) + 1
+    {
         return Err(malformed());
     }
     Ok(mailbox)
@@ -96,7 +102,15 @@ fn one_mailbox(address: &str) -> Result<Mailbox, Error> {
 fn message_id(id: &str) -> Result<&str, Error> {
     let allowed = |byte: u8| byte.is_ascii_graphic() && !b"<>()[]\\,;:\"".contains(&byte);
     match id.split_once('@') {
-        Some((left, right)) if !left.is_empty() && !right.is_empty() && !right.contains('@') && id.bytes().all(allowed) && id.len() <= MAX_LINE_BYTES => Ok(id),
+        Some((left, right))
+            if !left.is_empty()
+                && !right.is_empty()
+                && !right.contains('@')
+                && id.bytes().all(allowed)
+                && id.len() <= MAX_LINE_BYTES =>
+        {
+            Ok(id)
+        }
         _ => Err(Error::Invalid("the message identifier is not of the form id@domain".to_owned())),
     }
 }
@@ -151,8 +165,16 @@ mod tests {
     fn a_mail_has_its_headers_and_is_ascii() {
         let text = composed(&mail()).unwrap();
         for line in [
-            "From: Shop <shop@example.org>", "Message-ID: <42@mail.example.org>", "X-Order: 7", "Content-Type: text/plain; charset=utf-8",
-            "Subject: =?utf-8?b?WmHFvMOzxYLEhw==?=", "MIME-Version: 1.0", "Content-Transfer-Encoding: quoted-printable", "Hallo", ".", "=C5=BC=C3=B3=C5=82w",
+            "From: Shop <shop@example.org>",
+            "Message-ID: <42@mail.example.org>",
+            "X-Order: 7",
+            "Content-Type: text/plain; charset=utf-8",
+            "Subject: =?utf-8?b?WmHFvMOzxYLEhw==?=",
+            "MIME-Version: 1.0",
+            "Content-Transfer-Encoding: quoted-printable",
+            "Hallo",
+            ".",
+            "=C5=BC=C3=B3=C5=82w",
         ] {
             assert!(text.lines().any(|found| found == line), "{line:?} in {text}");
         }
@@ -164,11 +186,26 @@ mod tests {
         let refused = |change: &dyn Fn(&mut Mail)| {
             let mut mail = mail();
             change(&mut mail);
-            assert!(matches!(composed(&mail), Err(Error::Invalid(_))), "{:?} {:?} {:?} {:?}", mail.to, mail.subject, mail.message_id, mail.headers);
+            assert!(
+                matches!(composed(&mail), Err(Error::Invalid(_))),
+                "{:?} {:?} {:?} {:?}",
+                mail.to,
+                mail.subject,
+                mail.message_id,
+                mail.headers
+            );
         };
-        for to in ["", "nobody", "a@example.org, b@example.org", "a@example.org b@example.org", "a@example.org\r\nBcc: b@example.org", "<a@example.org> x",
-            "a@example.org>\r\nRCPT TO:<b@example.org", "A <a@example.org>, b@example.org", "A <a@example.org>; <b@example.org>"]
-        {
+        for to in [
+            "",
+            "nobody",
+            "a@example.org, b@example.org",
+            "a@example.org b@example.org",
+            "a@example.org\r\nBcc: b@example.org",
+            "<a@example.org> x",
+            "a@example.org>\r\nRCPT TO:<b@example.org",
+            "A <a@example.org>, b@example.org",
+            "A <a@example.org>; <b@example.org>",
+        ] {
             refused(&|mail| mail.to = to.to_owned());
         }
         refused(&|mail| mail.subject = "x\r\nBcc: b@example.org".to_owned());
@@ -177,7 +214,24 @@ mod tests {
         for id in ["", "x", "@x", "x@", "a@b@c", "<a@b>", "a b@c", "a@b\r\nX: y", "ä@b"] {
             refused(&|mail| mail.message_id = id.to_owned());
         }
-        for name in ["To", "FROM", "bcc", "Cc", "subject", "Date", "Message-Id", "MIME-Version", "content-type", "Sender", "Resent-To", "", "X Y", "X:Y", "X\r\nY", "Ä"] {
+        for name in [
+            "To",
+            "FROM",
+            "bcc",
+            "Cc",
+            "subject",
+            "Date",
+            "Message-Id",
+            "MIME-Version",
+            "content-type",
+            "Sender",
+            "Resent-To",
+            "",
+            "X Y",
+            "X:Y",
+            "X\r\nY",
+            "Ä",
+        ] {
             refused(&|mail| mail.headers = vec![Header { name: name.to_owned(), value: String::new() }]);
         }
         for value in ["x\r\ny: z", "x\ny", "\0"] {

@@ -66,7 +66,8 @@ impl Config {
     /// Reads and checks the configuration. Keys that are not known are errors.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let pairs = MapDeserializer::<_, serde::de::value::Error>::new(pairs.into_iter());
-        let config: Self = serde_path_to_error::deserialize(pairs).map_err(|error| wrong(&error.path().to_string(), error.inner().to_string()))?;
+        let config: Self = serde_path_to_error::deserialize(pairs)
+            .map_err(|error| wrong(&error.path().to_string(), error.inner().to_string()))?;
         config.validate()?;
         Ok(config)
     }
@@ -89,10 +90,18 @@ impl Config {
     /// Takes the address apart. The forms and default ports are those of lettre's `AsyncSmtpTransport::from_url`, which we cannot use: it
     /// does not let us see whether an error came before or after the text of the mail.
     pub(crate) fn server(&self) -> Result<Server, ConfigError> {
-        let malformed = || wrong("url", "expected smtp://host:port, smtp://user:password@host:port?tls=required or smtps://...".to_owned());
+        let malformed = || {
+            wrong(
+                "url",
+                "expected smtp://host:port, smtp://user:password@host:port?tls=required or smtps://...".to_owned(),
+            )
+        };
         let url = Url::parse(self.url.expose_secret()).map_err(|_| malformed())?;
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(malformed)?.to_owned();
-        let tls = || TlsParameters::new(host.clone()).map_err(|error| wrong("url", format!("TLS cannot be set up for this host: {error}")));
+        let tls = || {
+            TlsParameters::new(host.clone())
+                .map_err(|error| wrong("url", format!("TLS cannot be set up for this host: {error}")))
+        };
         let mut option = None;
         for (key, value) in url.query_pairs() {
             match (&*key, option.replace(value.into_owned())) {
@@ -164,8 +173,19 @@ mod tests {
         assert_eq!(starttls.credentials, Some(Credentials::new("us@er".to_owned(), "p/w".to_owned())));
         assert_eq!(starttls.hello, ClientId::Domain("shop.example.org".to_owned()));
         assert!(matches!(server("smtps://mail.example.org").unwrap().encryption, Encryption::Always(_)));
-        assert!(matches!(server("smtp://mail.example.org?tls=opportunistic").unwrap().encryption, Encryption::Opportunistic(_)));
-        for url in ["http://h", "smtp://", "smtp://h?tls=maybe", "smtp://h?tsl=required", "smtp://user@h", "smtps://h?tls=required", "nonsense"] {
+        assert!(matches!(
+            server("smtp://mail.example.org?tls=opportunistic").unwrap().encryption,
+            Encryption::Opportunistic(_)
+        ));
+        for url in [
+            "http://h",
+            "smtp://",
+            "smtp://h?tls=maybe",
+            "smtp://h?tsl=required",
+            "smtp://user@h",
+            "smtps://h?tls=required",
+            "nonsense",
+        ] {
             assert_eq!(server(url).err().map(|error| error.key).as_deref(), Some("url"), "{url}");
         }
     }

@@ -72,10 +72,13 @@ impl Connections {
             _ => None,
         };
         let address = (host.trim_matches(['[', ']']), *port);
-        let mut connection = AsyncSmtpConnection::connect_tokio1(address, Some(self.timeout), hello, at_once, None).await?;
+        let mut connection =
+            AsyncSmtpConnection::connect_tokio1(address, Some(self.timeout), hello, at_once, None).await?;
         match encryption {
             Encryption::Required(parameters) => connection.starttls(parameters.clone(), hello).await?,
-            Encryption::Opportunistic(parameters) if connection.can_starttls() => connection.starttls(parameters.clone(), hello).await?,
+            Encryption::Opportunistic(parameters) if connection.can_starttls() => {
+                connection.starttls(parameters.clone(), hello).await?
+            }
             _ => {}
         }
         if let Some(credentials) = credentials {

@@ -128,19 +128,28 @@ impl Mailer {
     }
 
     /// Puts the time limit on one exchange and sorts its failure.
-    async fn exchange(&self, work: impl Future<Output = Result<(), lettre::transport::smtp::Error>>) -> Result<(), Failure> {
+    async fn exchange(
+        &self,
+        work: impl Future<Output = Result<(), lettre::transport::smtp::Error>>,
+    ) -> Result<(), Failure> {
         match tokio::time::timeout(self.timeout, work).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Failure::of(&error)),
-            Err(_) => Err(Failure::Lost(format!("the mail server did not answer within {} ms", self.timeout.as_millis()))),
+            Err(_) => {
+                Err(Failure::Lost(format!("the mail server did not answer within {} ms", self.timeout.as_millis())))
+            }
         }
     }
 }
 
 /// MAIL, RCPT, DATA. The text is pure ASCII (`compose` encodes it), so only the addresses may need an extension.
-async fn announce(connection: &mut AsyncSmtpConnection, message: &Message) -> Result<(), lettre::transport::smtp::Error> {
+async fn announce(
+    connection: &mut AsyncSmtpConnection,
+    message: &Message,
+) -> Result<(), lettre::transport::smtp::Error> {
     let envelope = message.envelope();
-    let needs_utf8 = !envelope.to().iter().chain(envelope.from()).all(|address| AsRef::<str>::as_ref(address).is_ascii());
+    let needs_utf8 =
+        !envelope.to().iter().chain(envelope.from()).all(|address| AsRef::<str>::as_ref(address).is_ascii());
     // If the server does not offer the extension it will refuse the address itself, with a better reason than we have.
     let parameters = if needs_utf8 && connection.server_info().supports_feature(Extension::SmtpUtfEight) {
         vec![MailParameter::SmtpUtfEight]

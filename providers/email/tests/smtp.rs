@@ -178,7 +178,17 @@ async fn mails_arrive_over_one_connection() {
     assert_eq!(mails.len(), 3);
     let (recipient, text) = &mails[2];
     assert_eq!(recipient, "<user2@example.org>");
-    for line in ["Message-ID: <event-1@mail.example.org>", "X-Order-Id: 42", "From: Shop <shop@example.org>", "Content-Type: text/plain; charset=utf-8", "MIME-Version: 1.0", "Hello", ".", "..two", "=C5=BC=C3=B3=C5=82w"] {
+    for line in [
+        "Message-ID: <event-1@mail.example.org>",
+        "X-Order-Id: 42",
+        "From: Shop <shop@example.org>",
+        "Content-Type: text/plain; charset=utf-8",
+        "MIME-Version: 1.0",
+        "Hello",
+        ".",
+        "..two",
+        "=C5=BC=C3=B3=C5=82w",
+    ] {
         assert!(text.lines().any(|found| found == line), "{line:?} in {text}");
     }
     assert!(text.is_ascii());
@@ -259,7 +269,10 @@ async fn no_server() {
     let port = listener.local_addr().unwrap().port();
     let url = format!("smtp://127.0.0.1:{port}");
     let mailer = mailer(&[("url", &url), ("timeout_ms", "200")]);
-    assert!(matches!(mailer.send(&mail("user@example.org")).await, Err(Error::Unavailable(_))), "it accepts and says nothing");
+    assert!(
+        matches!(mailer.send(&mail("user@example.org")).await, Err(Error::Unavailable(_))),
+        "it accepts and says nothing"
+    );
     drop(listener);
     assert!(matches!(mailer.send(&mail("user@example.org")).await, Err(Error::Unavailable(_))), "it refuses");
     assert!(matches!(mailer.ping().await, Err(Error::Unavailable(_))));
@@ -269,7 +282,9 @@ async fn no_server() {
 #[tokio::test]
 async fn credentials_encryption_and_bounds() {
     let server = Server::start().await;
-    let with = |user: &str, query: &str| mailer(&[("url", &format!("smtp://{user}@127.0.0.1:{}{query}", server.port)), ("max_connections", "2")]);
+    let with = |user: &str, query: &str| {
+        mailer(&[("url", &format!("smtp://{user}@127.0.0.1:{}{query}", server.port)), ("max_connections", "2")])
+    };
     let good = with("u:p", "");
     let sends = (0..8).map(|_| {
         let good = good.clone();

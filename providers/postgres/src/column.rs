@@ -31,7 +31,9 @@ pub(crate) enum Kind {
 impl Kind {
     /// The form of a type, or none if components cannot take it.
     pub(crate) fn of(oid: u32) -> Option<Self> {
-        use Scalar::{Boolean, Bytes, Float4, Float8, Int2, Int4, Int8, Json, Jsonb, Numeric, Text, Timestamptz, Uuid, Void};
+        use Scalar::{
+            Boolean, Bytes, Float4, Float8, Int2, Int4, Int8, Json, Jsonb, Numeric, Text, Timestamptz, Uuid, Void,
+        };
         Some(match oid {
             16 => Self::Scalar(Boolean),
             17 => Self::Scalar(Bytes),

@@ -153,9 +153,10 @@ mod tests {
 
     #[test]
     fn defaults_and_values() {
-        let config = read(&[("url", "postgres://u:secret@h/d"), ("max_connections", "4"), ("migrations", "orders")]).unwrap();
+        let config =
+            read(&[("url", "postgres://u:secret@h/d"), ("max_connections", "4"), ("migrations", "shelves")]).unwrap();
         assert_eq!((config.max_connections, config.acquire_timeout_ms, config.statement_timeout_ms), (4, 3_000, 5_000));
-        assert_eq!(config.migrations.as_deref(), Some("orders"));
+        assert_eq!(config.migrations.as_deref(), Some("shelves"));
         assert_eq!(config.plan_cache_mode, PlanCacheMode::Auto);
         assert!(!format!("{config:?}").contains("secret"));
     }

@@ -112,8 +112,15 @@ struct ResultColumn {
 
 /// Prepares the statement, without a round trip if this connection knows it already, and checks that components can take its columns:
 /// afterwards may be too late.
-async fn prepare(connection: &mut PoolConnection<Postgres>, bound: &Bound, index: u32) -> Result<Vec<ResultColumn>, Failure> {
-    let prepared = (&mut **connection).prepare_with(bound.sql.clone(), &bound.types).await.map_err(|error| Failure::of(&error, index))?;
+async fn prepare(
+    connection: &mut PoolConnection<Postgres>,
+    bound: &Bound,
+    index: u32,
+) -> Result<Vec<ResultColumn>, Failure> {
+    let prepared = (&mut **connection)
+        .prepare_with(bound.sql.clone(), &bound.types)
+        .await
+        .map_err(|error| Failure::of(&error, index))?;
     let invalid = |message: String| Failure::Refused(Error::Invalid(format!("statement {index}: {message}")));
     let expected = match prepared.parameters() {
         Some(Either::Left(parameters)) => parameters.len(),
@@ -130,14 +137,21 @@ async fn prepare(connection: &mut PoolConnection<Postgres>, bound: &Bound, index
             let name = column.name().to_owned();
             match column.type_info().oid().and_then(|oid| Kind::of(oid.0)) {
                 Some(kind) => Ok(ResultColumn { name, kind }),
-                None => Err(invalid(format!("column `{name}` has the type {}, which is not supported: cast it, for example to text", column.type_info()))),
+                None => Err(invalid(format!(
+                    "column `{name}` has the type {}, which is not supported: cast it, for example to text",
+                    column.type_info()
+                ))),
             }
         })
         .collect()
 }
 
 /// Executes the prepared statement. The result is read to its end in any case, because only the end tells whether it took place.
-async fn execute(connection: &mut PoolConnection<Postgres>, bound: &Bound, columns: Vec<ResultColumn>) -> Result<Ran, sqlx::Error> {
+async fn execute(
+    connection: &mut PoolConnection<Postgres>,
+    bound: &Bound,
+    columns: Vec<ResultColumn>,
+) -> Result<Ran, sqlx::Error> {
     let query = sqlx::query_with(bound.sql.clone(), bound.arguments.clone());
     let mut rows = Vec::new();
     let mut rows_affected = 0;

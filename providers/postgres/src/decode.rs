@@ -45,14 +45,18 @@ fn decode_array(scalar: Scalar, bytes: &[u8]) -> Result<Value, String> {
         Scalar::Int2 => Value::Int32Array(each(&elements, |bytes| Ok(i32::from(i16::from_be_bytes(fixed(bytes)?))))?),
         Scalar::Int4 => Value::Int32Array(each(&elements, |bytes| Ok(i32::from_be_bytes(fixed(bytes)?)))?),
         Scalar::Int8 => Value::Int64Array(each(&elements, |bytes| Ok(i64::from_be_bytes(fixed(bytes)?)))?),
-        Scalar::Float4 => Value::Float64Array(each(&elements, |bytes| Ok(f64::from(f32::from_be_bytes(fixed(bytes)?))))?),
+        Scalar::Float4 => {
+            Value::Float64Array(each(&elements, |bytes| Ok(f64::from(f32::from_be_bytes(fixed(bytes)?))))?)
+        }
         Scalar::Float8 => Value::Float64Array(each(&elements, |bytes| Ok(f64::from_be_bytes(fixed(bytes)?)))?),
         Scalar::Text => Value::TextArray(each(&elements, text)?),
         Scalar::Bytes => Value::BytesArray(each(&elements, |bytes| Ok(bytes.to_vec()))?),
         Scalar::Uuid => Value::UuidArray(each(&elements, uuid)?),
         Scalar::Timestamptz => Value::TimestamptzArray(each(&elements, since_1970)?),
         // `Kind::of` makes no such arrays.
-        Scalar::Numeric | Scalar::Json | Scalar::Jsonb | Scalar::Void => return Err("an array of a type without arrays".to_owned()),
+        Scalar::Numeric | Scalar::Json | Scalar::Jsonb | Scalar::Void => {
+            return Err("an array of a type without arrays".to_owned());
+        }
     })
 }
 
@@ -77,7 +81,8 @@ fn elements(bytes: &[u8]) -> Result<Vec<&[u8]>, String> {
     let mut elements = Vec::new();
     for _ in 0..length {
         let size = take_i32(&mut rest)?;
-        let size = usize::try_from(size).map_err(|_| "is an array with NULL inside, remove it with array_remove(..., NULL)".to_owned())?;
+        let size = usize::try_from(size)
+            .map_err(|_| "is an array with NULL inside, remove it with array_remove(..., NULL)".to_owned())?;
         let (element, after) = rest.split_at_checked(size).ok_or_else(cut_short)?;
         elements.push(element);
         rest = after;

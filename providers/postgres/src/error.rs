@@ -93,7 +93,10 @@ impl Failure {
                 Self::Again { reason: "stale_plan", forget_statements: true }
             }
             // A trigger can raise an integrity error without naming a constraint: then its message is the best name.
-            ("23", _) => Self::Refused(Error::Conflict { constraint: constraint.unwrap_or(message).to_owned(), statement: index }),
+            ("23", _) => Self::Refused(Error::Conflict {
+                constraint: constraint.unwrap_or(message).to_owned(),
+                statement: index,
+            }),
             // 08 connection, 53 resources, 57 operator intervention (57014 is the statement time-out), 58 the machine below,
             // 55P03 lock not available, 25006 a standby that cannot write, 25P03 idle in a transaction for too long.
             ("08" | "53" | "57" | "58", _) | (_, "55P03" | "25006" | "25P03") => {

@@ -21,7 +21,11 @@ impl Measure {
     pub(crate) fn new(database: &str) -> Self {
         describe_counter!(TRANSACTIONS, "Calls by outcome");
         describe_counter!(RETRIES, "Attempts that the server undid and that were made again, by reason");
-        describe_histogram!(DURATION, Unit::Seconds, "Whole calls, including the wait for a connection and further attempts");
+        describe_histogram!(
+            DURATION,
+            Unit::Seconds,
+            "Whole calls, including the wait for a connection and further attempts"
+        );
         describe_gauge!(IN_USE, "Connections that are working");
         describe_gauge!(OPEN, "Connections, working or idle");
         Self { database: database.to_owned() }

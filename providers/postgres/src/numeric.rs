@@ -70,7 +70,9 @@ pub(crate) fn write(text: &str, out: &mut Vec<u8>) -> Result<(), String> {
 
 fn header(out: &mut Vec<u8>, digits: usize, weight: i64, sign: u16, decimals: usize) -> Result<(), String> {
     let too_large = "is a decimal number with too many digits".to_owned();
-    let (Ok(digits), Ok(weight), Ok(decimals)) = (u16::try_from(digits), i16::try_from(weight), u16::try_from(decimals)) else {
+    let (Ok(digits), Ok(weight), Ok(decimals)) =
+        (u16::try_from(digits), i16::try_from(weight), u16::try_from(decimals))
+    else {
         return Err(too_large);
     };
     out.extend(digits.to_be_bytes());
@@ -96,7 +98,8 @@ pub(crate) fn read(bytes: &[u8]) -> Result<String, String> {
         _ => return Err(malformed()),
     };
     let decimals = usize::from(u16::from_be_bytes([d0, d1]));
-    let digits: Vec<u16> = digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |sum, byte| sum << 8 | u16::from(*byte))).collect();
+    let digits: Vec<u16> =
+        digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |sum, byte| sum << 8 | u16::from(*byte))).collect();
     if digits.len() != count || digits.iter().any(|digit| *digit > 9_999) {
         return Err(malformed());
     }
@@ -138,8 +141,24 @@ mod tests {
     #[test]
     fn keeps_the_number_and_its_decimals() {
         for text in [
-            "0", "1", "-1", "9999", "10000", "-12.340", "0.1", "0.0001", "0.00001", "123456789.000000001", "100000000",
-            "0.000", "20000.0", "99999999999999999999.99999", "NaN", "Infinity", "-Infinity", "1.50",
+            "0",
+            "1",
+            "-1",
+            "9999",
+            "10000",
+            "-12.340",
+            "0.1",
+            "0.0001",
+            "0.00001",
+            "123456789.000000001",
+            "100000000",
+            "0.000",
+            "20000.0",
+            "99999999999999999999.99999",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "1.50",
         ] {
             assert_eq!(through(text), text);
         }

@@ -5,8 +5,31 @@ use crate::error::Error;
 
 /// First words that would end our transaction, outlive it, or leave the protocol that we speak.
 const REFUSED: [&str; 25] = [
-    "abort", "begin", "call", "checkpoint", "close", "commit", "copy", "deallocate", "declare", "discard", "do", "end", "execute",
-    "fetch", "listen", "load", "move", "prepare", "release", "reset", "rollback", "savepoint", "set", "start", "unlisten",
+    "abort",
+    "begin",
+    "call",
+    "checkpoint",
+    "close",
+    "commit",
+    "copy",
+    "deallocate",
+    "declare",
+    "discard",
+    "do",
+    "end",
+    "execute",
+    "fetch",
+    "listen",
+    "load",
+    "move",
+    "prepare",
+    "release",
+    "reset",
+    "rollback",
+    "savepoint",
+    "set",
+    "start",
+    "unlisten",
 ];
 
 /// First words of statements that only read, unless one of [`WRITING`] follows.
@@ -14,7 +37,8 @@ const READING: [&str; 4] = ["select", "table", "values", "with"];
 
 /// Words that make a statement a writing one wherever they stand: even inside a literal, for that errs on the safe side.
 const WRITING: [&str; 14] = [
-    "alter", "create", "delete", "drop", "execute", "grant", "insert", "into", "merge", "nextval", "refresh", "setval", "truncate", "update",
+    "alter", "create", "delete", "drop", "execute", "grant", "insert", "into", "merge", "nextval", "refresh", "setval",
+    "truncate", "update",
 ];
 
 /// Refuses a text that cannot be sent or that would break "one call is one transaction".
@@ -48,7 +72,8 @@ fn words(sql: &str) -> impl Iterator<Item = &str> {
 fn first_word(sql: &str) -> &str {
     let mut rest = sql;
     loop {
-        rest = rest.trim_start_matches(|character: char| character.is_whitespace() || character == '(' || character == ';');
+        rest = rest
+            .trim_start_matches(|character: char| character.is_whitespace() || character == '(' || character == ';');
         if let Some(comment) = rest.strip_prefix("--") {
             rest = comment.find('\n').and_then(|end| comment.get(end..)).unwrap_or_default();
         } else if rest.starts_with("/*") {
@@ -89,24 +114,52 @@ mod tests {
     #[test]
     fn transactions_and_sessions_are_ours() {
         for sql in [
-            "COMMIT", "  rollback", "-- x\nBEGIN", "/* a /* b */ c */ end", "set search_path = x", "LISTEN x", ";commit", "copy t from stdin",
-            "", "  ", "-- only a comment", "/* open", "select 1\0", "DO $$begin end$$", "unlisten *", "Savepoint a",
+            "COMMIT",
+            "  rollback",
+            "-- x\nBEGIN",
+            "/* a /* b */ c */ end",
+            "set search_path = x",
+            "LISTEN x",
+            ";commit",
+            "copy t from stdin",
+            "",
+            "  ",
+            "-- only a comment",
+            "/* open",
+            "select 1\0",
+            "DO $$begin end$$",
+            "unlisten *",
+            "Savepoint a",
         ] {
             assert!(check(sql, 0).is_err(), "{sql:?}");
         }
-        for sql in ["SELECT 1", "(select 1)", "with x as (select 1) table x", "INSERT INTO t VALUES (1)", "merge into t", "create table t ()"] {
+        for sql in [
+            "SELECT 1",
+            "(select 1)",
+            "with x as (select 1) table x",
+            "INSERT INTO t VALUES (1)",
+            "merge into t",
+            "create table t ()",
+        ] {
             assert!(check(sql, 0).is_ok(), "{sql:?}");
         }
     }
 
     #[test]
     fn reading_is_only_what_surely_reads() {
-        for sql in ["SELECT updated_at FROM t", "/* c */ select 1", "(values (1))", "WITH a AS (SELECT 1) SELECT * FROM a"] {
+        for sql in
+            ["SELECT updated_at FROM t", "/* c */ select 1", "(values (1))", "WITH a AS (SELECT 1) SELECT * FROM a"]
+        {
             assert!(only_reads(sql), "{sql:?}");
         }
         for sql in [
-            "WITH a AS (Delete FROM t RETURNING 1) SELECT * FROM a", "select * into x from t", "select nextval('s')", "INSERT INTO t DEFAULT VALUES",
-            "select 1 from t for update", "vacuum", "update t set a = 1",
+            "WITH a AS (Delete FROM t RETURNING 1) SELECT * FROM a",
+            "select * into x from t",
+            "select nextval('s')",
+            "INSERT INTO t DEFAULT VALUES",
+            "select 1 from t for update",
+            "vacuum",
+            "update t set a = 1",
         ] {
             assert!(!only_reads(sql), "{sql:?}");
         }

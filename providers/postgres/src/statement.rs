@@ -22,7 +22,10 @@ pub(crate) struct Bound {
 /// Checks and encodes all statements of a call.
 pub(crate) fn bind(statements: Vec<Statement>) -> Result<Vec<Bound>, Error> {
     if statements.len() > MAX_STATEMENTS {
-        return Err(Error::Invalid(format!("{} statements in one call, at most {MAX_STATEMENTS} are allowed", statements.len())));
+        return Err(Error::Invalid(format!(
+            "{} statements in one call, at most {MAX_STATEMENTS} are allowed",
+            statements.len()
+        )));
     }
     statements.into_iter().enumerate().map(|(index, statement)| Bound::new(statement, index)).collect()
 }
@@ -32,7 +35,9 @@ impl Bound {
         sql::check(&statement.sql, index)?;
         if statement.params.len() > MAX_PARAMETERS {
             let count = statement.params.len();
-            return Err(Error::Invalid(format!("statement {index}: {count} parameters, at most {MAX_PARAMETERS} are allowed; use arrays")));
+            return Err(Error::Invalid(format!(
+                "statement {index}: {count} parameters, at most {MAX_PARAMETERS} are allowed; use arrays"
+            )));
         }
         let mut arguments = PgArguments::default();
         for (position, value) in statement.params.iter().enumerate() {
@@ -87,10 +92,16 @@ mod tests {
 
     #[test]
     fn errors_name_statement_and_parameter() {
-        let error = bind(vec![statement("SELECT 1", vec![]), statement("SELECT $1", vec![Value::Uuid("x".to_owned())])]).err().unwrap();
+        let error =
+            bind(vec![statement("SELECT 1", vec![]), statement("SELECT $1", vec![Value::Uuid("x".to_owned())])])
+                .err()
+                .unwrap();
         assert!(error.to_string().contains("statement 1: parameter $1"), "{error}");
         assert!(matches!(bind(vec![statement("COMMIT", vec![])]), Err(Error::Invalid(_))));
         assert!(matches!(bind(vec![Statement::default(); MAX_STATEMENTS + 1]), Err(Error::Invalid(_))));
-        assert!(matches!(bind(vec![statement("SELECT 1", vec![Value::Null; MAX_PARAMETERS + 1])]), Err(Error::Invalid(_))));
+        assert!(matches!(
+            bind(vec![statement("SELECT 1", vec![Value::Null; MAX_PARAMETERS + 1])]),
+            Err(Error::Invalid(_))
+        ));
     }
 }

@@ -26,7 +26,12 @@ enum Ended {
 }
 
 /// Runs the statements as one transaction.
-pub(crate) async fn transact(pool: &PgPool, step_limit: Duration, statements: &[Bound], measure: &Measure) -> Result<Vec<RowSet>, Error> {
+pub(crate) async fn transact(
+    pool: &PgPool,
+    step_limit: Duration,
+    statements: &[Bound],
+    measure: &Measure,
+) -> Result<Vec<RowSet>, Error> {
     let mut attempt = 1;
     loop {
         let mut leased = Leased::take(pool, step_limit).await?;
@@ -69,8 +74,12 @@ async fn run_alone(leased: &mut Leased, statement: &Bound) -> Result<Vec<RowSet>
     match leased.run(statement, 0).await {
         Ok(ran) => match ran.undeliverable {
             None => Ok(vec![ran.row_set]),
-            Some(message) if statement.only_reads => Err(Ended::Answered(Error::Invalid(format!("statement 0: {message}")))),
-            Some(message) => Err(Ended::Answered(Error::Uncertain(format!("the statement took place, but its result is lost: {message}")))),
+            Some(message) if statement.only_reads => {
+                Err(Ended::Answered(Error::Invalid(format!("statement 0: {message}"))))
+            }
+            Some(message) => Err(Ended::Answered(Error::Uncertain(format!(
+                "the statement took place, but its result is lost: {message}"
+            )))),
         },
         Err(not_run) => Err(match not_run.failure {
             Failure::Refused(error) => Ended::Answered(error),
@@ -100,7 +109,9 @@ async fn run_between_begin_and_commit(leased: &mut Leased, statements: &[Bound])
         Err(Failure::Lost(message)) if statements.iter().all(|statement| statement.only_reads) => {
             Err(Ended::Broken(Error::Unavailable(message)))
         }
-        Err(Failure::Lost(message)) => Err(Ended::Broken(Error::Uncertain(format!("lost while committing: {message}")))),
+        Err(Failure::Lost(message)) => {
+            Err(Ended::Broken(Error::Uncertain(format!("lost while committing: {message}"))))
+        }
     }
 }
 

@@ -76,10 +76,8 @@ async fn deadlocks_are_tried_again() {
     let client = _server.client(&[]).await;
     let add = |id: i32| statement("UPDATE items SET qty = qty + 1 WHERE id = $1", vec![Value::Int32(id)]);
     let pause = || statement("SELECT pg_sleep(0.05)", vec![]);
-    let (forth, back) = tokio::join!(
-        client.transact(vec![add(1), pause(), add(2)]),
-        client.transact(vec![add(2), pause(), add(1)])
-    );
+    let (forth, back) =
+        tokio::join!(client.transact(vec![add(1), pause(), add(2)]), client.transact(vec![add(2), pause(), add(1)]));
     assert!(forth.is_ok() && back.is_ok(), "{forth:?} {back:?}");
     assert_eq!(one(&client, "SELECT qty FROM items WHERE id = 1", vec![]).await, Value::Int32(12));
 }
@@ -88,7 +86,9 @@ async fn deadlocks_are_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_are_unavailable() {
     let (server, admin) = server_with_table().await;
-    let client = server.client(&[("max_connections", "1"), ("statement_timeout_ms", "200"), ("acquire_timeout_ms", "300")]).await;
+    let client = server
+        .client(&[("max_connections", "1"), ("statement_timeout_ms", "200"), ("acquire_timeout_ms", "300")])
+        .await;
     let slow = statement("INSERT INTO items SELECT 5, 5 FROM pg_sleep(2)", vec![]);
     assert!(matches!(client.transact(vec![slow]).await, Err(Error::Unavailable(message)) if message.contains("57014")));
     assert_eq!(count(&client).await, Value::Int64(2));
@@ -120,7 +120,8 @@ async fn lost_connections() {
     assert!(matches!(result, Err(Error::Uncertain(_))), "{result:?}");
 
     let reading = statement("SELECT count(*) FROM items, pg_sleep(3)", vec![]);
-    let (result, ()) = tokio::join!(client.transact(vec![reading]), terminate(&admin, "SELECT count(*) FROM items, pg_sleep%"));
+    let (result, ()) =
+        tokio::join!(client.transact(vec![reading]), terminate(&admin, "SELECT count(*) FROM items, pg_sleep%"));
     assert!(matches!(result, Err(Error::Unavailable(_))), "{result:?}");
 
     let (result, ()) = tokio::join!(
@@ -137,7 +138,8 @@ async fn lost_connections() {
         run(&admin, sql, vec![]).await;
     }
     let insert = || statement("INSERT INTO items VALUES (6, 6)", vec![]);
-    let (result, ()) = tokio::join!(client.transact(vec![statement("SELECT 1", vec![]), insert()]), terminate(&admin, "COMMIT%"));
+    let (result, ()) =
+        tokio::join!(client.transact(vec![statement("SELECT 1", vec![]), insert()]), terminate(&admin, "COMMIT%"));
     assert!(matches!(result, Err(Error::Uncertain(_))), "{result:?}");
 
     assert_eq!(count(&client).await, Value::Int64(2));
@@ -180,7 +182,8 @@ async fn a_dropped_call_leaves_nothing_open() {
     assert_eq!(one(&admin, "SELECT qty FROM items WHERE id = 1", vec![]).await, Value::Int32(11));
     // The only connection of the pool was replaced.
     assert_eq!(count(&client).await, Value::Int64(2));
-    let open = one(&admin, "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'", vec![]).await;
+    let open =
+        one(&admin, "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'", vec![]).await;
     assert_eq!(open, Value::Int64(0));
 }
 
@@ -212,7 +215,8 @@ async fn plans_for_empty_tables_do_not_last() {
     ] {
         run(&admin, sql, vec![]).await;
     }
-    let index_scans = async || one(&admin, "SELECT idx_scan FROM pg_stat_user_tables WHERE relname = 'grown'", vec![]).await;
+    let index_scans =
+        async || one(&admin, "SELECT idx_scan FROM pg_stat_user_tables WHERE relname = 'grown'", vec![]).await;
     let client = server.client(&[("max_connections", "1")]).await;
     let select = "SELECT padding FROM grown WHERE n = $1";
     let mut held = client.pool().acquire().await.unwrap();
@@ -220,7 +224,11 @@ async fn plans_for_empty_tables_do_not_last() {
         let until = Instant::now() + Duration::from_millis(1_500); // the server reports its counters once a second
         while Instant::now() < until {
             // The text that this crate makes of the statement, so that it is the same prepared statement below.
-            sqlx::query(sqlx::AssertSqlSafe(format!("{select}\n/* 23 */"))).bind(7_i32).fetch_all(&mut *held).await.unwrap();
+            sqlx::query(sqlx::AssertSqlSafe(format!("{select}\n/* 23 */")))
+                .bind(7_i32)
+                .fetch_all(&mut *held)
+                .await
+                .unwrap();
         }
         if round == 0 {
             run(&admin, "INSERT INTO grown SELECT n, repeat('x', 100) FROM generate_series(1, 20000) n", vec![]).await;

@@ -88,7 +88,8 @@ async fn numerics_agree_with_the_server() {
     let client = server.client(&[]).await;
     for exponent in -12..=12_i32 {
         for mantissa in ["1", "9", "10", "12345", "99999999", "100000001"] {
-            let text = one(&client, &format!("SELECT ({mantissa}::numeric * 10::numeric ^ {exponent})::text"), vec![]).await;
+            let text =
+                one(&client, &format!("SELECT ({mantissa}::numeric * 10::numeric ^ {exponent})::text"), vec![]).await;
             let Value::Text(text) = text else { panic!("{text:?}") };
             let number = Value::Numeric(text.clone());
             assert_eq!(one(&client, &format!("SELECT '{text}'::numeric"), vec![]).await, number);
@@ -102,7 +103,12 @@ async fn numerics_agree_with_the_server() {
 async fn parameters_fit_common_statements() {
     let server = Server::start().await;
     let client = server.client(&[]).await;
-    run(&client, "CREATE TABLE lines (id uuid, qty integer, sku text, price numeric(10,2), at timestamptz, extra json)", vec![]).await;
+    run(
+        &client,
+        "CREATE TABLE lines (id uuid, qty integer, sku text, price numeric(10,2), at timestamptz, extra json)",
+        vec![],
+    )
+    .await;
     let inserted = run(
         &client,
         "INSERT INTO lines SELECT $1, q, s, $4, $5, $6 FROM unnest($2, $3) AS u(q, s)",

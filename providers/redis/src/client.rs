@@ -35,7 +35,8 @@ impl Redis {
         describe_counter!(CALLS, "Commands by kind and outcome");
         describe_histogram!(DURATION, Unit::Seconds, "From asking for the connection to the answer");
         let info = config.connection_info().map_err(|error| Error::Invalid(error.to_string()))?;
-        let client = Client::open(info).map_err(|error| Error::Invalid(format!("the address of redis is not usable: {}", error.category())))?;
+        let client = Client::open(info)
+            .map_err(|error| Error::Invalid(format!("the address of redis is not usable: {}", error.category())))?;
         let shared = Shared::new(
             client,
             Duration::from_millis(config.response_timeout_ms),

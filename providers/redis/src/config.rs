@@ -44,7 +44,9 @@ impl Config {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        for (key, value) in [("response_timeout_ms", self.response_timeout_ms), ("connect_timeout_ms", self.connect_timeout_ms)] {
+        for (key, value) in
+            [("response_timeout_ms", self.response_timeout_ms), ("connect_timeout_ms", self.connect_timeout_ms)]
+        {
             if !(1..=60_000).contains(&value) {
                 return Err(ConfigError { key: key.to_owned(), message: format!("is {value}, expected 1 to 60000") });
             }
@@ -88,7 +90,10 @@ mod tests {
         let config = read(&[("url", "redis://:hunter2@127.0.0.1:1/0")]).unwrap();
         assert_eq!((config.response_timeout_ms, config.connect_timeout_ms), (2_000, 2_000));
         assert!(!format!("{config:?}").contains("hunter2"));
-        assert_eq!(read(&[("url", "redis://h"), ("response_timeout_ms", "soon")]).unwrap_err().key, "response_timeout_ms");
+        assert_eq!(
+            read(&[("url", "redis://h"), ("response_timeout_ms", "soon")]).unwrap_err().key,
+            "response_timeout_ms"
+        );
         assert_eq!(read(&[("url", "redis://h"), ("connect_timeout_ms", "0")]).unwrap_err().key, "connect_timeout_ms");
         assert!(read(&[("url", "redis://h"), ("colour", "red")]).unwrap_err().to_string().contains("colour"));
         let error = read(&[("url", "http://:hunter2@h")]).unwrap_err();

@@ -25,14 +25,19 @@ pub(crate) enum Effect {
 
 /// Answers that say "not now" and not "wrong". The server gives them before a command has changed anything; within a script only for its
 /// first write (`scriptCall` in Redis's `script.c`).
-const NOT_NOW: [&str; 9] = ["LOADING", "BUSY", "MISCONF", "READONLY", "OOM", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS"];
+const NOT_NOW: [&str; 9] =
+    ["LOADING", "BUSY", "MISCONF", "READONLY", "OOM", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS"];
 
 impl Error {
     /// Sorts an error that came back for a command that was handed to a live connection.
     pub(crate) fn after_send(error: &RedisError, effect: Effect) -> Self {
         match error.kind() {
-            ErrorKind::Server(_) | ErrorKind::Extension => Self::said(error.code().unwrap_or_default(), error.to_string()),
-            ErrorKind::Client | ErrorKind::UnexpectedReturnType | ErrorKind::InvalidClientConfig => Self::Invalid(error.to_string()),
+            ErrorKind::Server(_) | ErrorKind::Extension => {
+                Self::said(error.code().unwrap_or_default(), error.to_string())
+            }
+            ErrorKind::Client | ErrorKind::UnexpectedReturnType | ErrorKind::InvalidClientConfig => {
+                Self::Invalid(error.to_string())
+            }
             // Broken connection, time-out, or an answer that cannot be read.
             _ => match effect {
                 Effect::Reads => Self::Unavailable(error.to_string()),

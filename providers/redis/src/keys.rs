@@ -47,7 +47,8 @@ impl Redis {
             return Ok(Vec::new());
         }
         within_bounds(keys.len())?;
-        let values: Vec<Option<Vec<u8>>> = read(self.call("get_many", redis::cmd("MGET").arg(keys), Effect::Reads).await?)?;
+        let values: Vec<Option<Vec<u8>>> =
+            read(self.call("get_many", redis::cmd("MGET").arg(keys), Effect::Reads).await?)?;
         Ok(keys.iter().zip(values).map(|(key, value)| value.map(|value| (key.clone(), value))).collect())
     }
 

@@ -26,11 +26,15 @@ fn item(value: Value) -> Result<Item, String> {
         Value::Nil => Item::Nil,
         Value::Int(number) => Item::Integer(number),
         Value::Boolean(truth) => Item::Integer(i64::from(truth)),
-        Value::BulkString(bytes) => Item::Text(String::from_utf8(bytes).map_err(|_| "the reply holds a string that is not UTF-8".to_owned())?),
+        Value::BulkString(bytes) => {
+            Item::Text(String::from_utf8(bytes).map_err(|_| "the reply holds a string that is not UTF-8".to_owned())?)
+        }
         Value::SimpleString(text) | Value::VerbatimString { text, .. } => Item::Text(text),
         Value::Okay => Item::Text("OK".to_owned()),
         Value::ServerError(error) => return Err(format!("the reply holds an error: {error}")),
-        Value::Array(_) | Value::Set(_) | Value::Map(_) => return Err("the reply holds a list within a list".to_owned()),
+        Value::Array(_) | Value::Set(_) | Value::Map(_) => {
+            return Err("the reply holds a list within a list".to_owned());
+        }
         other => return Err(format!("the reply holds a value that is not supported: {other:?}")),
     })
 }
@@ -42,7 +46,13 @@ mod tests {
     #[test]
     fn flat_replies_only() {
         let text = |text: &str| Item::Text(text.to_owned());
-        let list = Value::Array(vec![Value::Int(1), Value::Nil, Value::BulkString(b"x".to_vec()), Value::Okay, Value::SimpleString("s".to_owned())]);
+        let list = Value::Array(vec![
+            Value::Int(1),
+            Value::Nil,
+            Value::BulkString(b"x".to_vec()),
+            Value::Okay,
+            Value::SimpleString("s".to_owned()),
+        ]);
         assert_eq!(items(list), Ok(vec![Item::Integer(1), Item::Nil, text("x"), text("OK"), text("s")]));
         assert_eq!(items(Value::Nil), Ok(vec![Item::Nil]));
         assert_eq!(items(Value::Array(vec![])), Ok(vec![]));

@@ -95,14 +95,24 @@ async fn scripts_and_their_replies() {
     let redis = server.client(&[]).await;
     let run = async |source: &str| redis.run_script(&script(source), &strings(&["k"]), &strings(&["a", "żółw"])).await;
 
-    assert_eq!(run("return {KEYS[1], ARGV[2], 7, 2.9, true, false}").await.unwrap(), [text("k"), text("żółw"), Item::Integer(7), Item::Integer(2), Item::Integer(1), Item::Nil]);
+    assert_eq!(
+        run("return {KEYS[1], ARGV[2], 7, 2.9, true, false}").await.unwrap(),
+        [text("k"), text("żółw"), Item::Integer(7), Item::Integer(2), Item::Integer(1), Item::Nil]
+    );
     assert_eq!(run("return nil").await.unwrap(), [Item::Nil]);
     assert_eq!(run("return {}").await.unwrap(), []);
     assert_eq!(run("return redis.call('SET', KEYS[1], ARGV[1])").await.unwrap(), [text("OK")]);
     assert_eq!(run("return redis.call('INCR', 'n')").await.unwrap(), [Item::Integer(1)]);
     // A second run goes by the digest alone.
     assert_eq!(run("return redis.call('INCR', 'n')").await.unwrap(), [Item::Integer(2)]);
-    for wrong in ["return {1, {2}}", "return '\\255'", "return redis.error_reply('NOT_ENOUGH of it')", "error('oops')", "retrun 1", "return redis.call('LPUSH', KEYS[1], '1')"] {
+    for wrong in [
+        "return {1, {2}}",
+        "return '\\255'",
+        "return redis.error_reply('NOT_ENOUGH of it')",
+        "error('oops')",
+        "retrun 1",
+        "return redis.call('LPUSH', KEYS[1], '1')",
+    ] {
         match run(wrong).await {
             Err(Error::Invalid(message)) => assert!(message.contains("`test`"), "{message}"),
             other => panic!("{wrong}: {other:?}"),
@@ -121,7 +131,11 @@ async fn forgotten_scripts_are_sent_again() {
     for expected in 1..=3 {
         assert_eq!(redis.run_script(&count, &strings(&["runs"]), &[]).await.unwrap(), [Item::Integer(expected)]);
         redis.run_script(&script("return redis.call('PING')"), &[], &[]).await.unwrap();
-        let flushed = Command::new("redis-cli").args(["-p", &server.port.to_string(), "SCRIPT", "FLUSH"]).stdout(Stdio::null()).status().unwrap();
+        let flushed = Command::new("redis-cli")
+            .args(["-p", &server.port.to_string(), "SCRIPT", "FLUSH"])
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
         assert!(flushed.success());
     }
 }
@@ -211,7 +225,11 @@ async fn not_now() {
     let server = Server::start().await;
     let redis = server.client(&[]).await;
     let configure = |arguments: &[&str]| {
-        let status = Command::new("redis-cli").args(["-p", &server.port.to_string()]).args(arguments).stdout(Stdio::null()).status();
+        let status = Command::new("redis-cli")
+            .args(["-p", &server.port.to_string()])
+            .args(arguments)
+            .stdout(Stdio::null())
+            .status();
         assert!(status.unwrap().success());
     };
     let write = script("return redis.call('SET', KEYS[1], '1')");

@@ -19,7 +19,8 @@ impl Usage {
     /// Reads the host's and, if it is ours, PostgreSQL's with all its backends, those that ended included.
     pub(crate) fn read(host: u32, postgres: Option<u32>) -> anyhow::Result<Self> {
         let all = processes()?;
-        let own = |pid: u32| all.get(&pid).map(|process| process.own_us).with_context(|| format!("process {pid} is gone"));
+        let own =
+            |pid: u32| all.get(&pid).map(|process| process.own_us).with_context(|| format!("process {pid} is gone"));
         let postgres_us = match postgres {
             Some(root) => Some(tree(&all, root)),
             None => None,

@@ -39,7 +39,12 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     fn new() -> anyhow::Result<Self> {
-        Ok(Self { latency_us: Histogram::new_with_bounds(1, HIGHEST_LATENCY_US, 3)?, confirmed: Vec::new(), errors: Vec::new(), elapsed: Duration::ZERO })
+        Ok(Self {
+            latency_us: Histogram::new_with_bounds(1, HIGHEST_LATENCY_US, 3)?,
+            confirmed: Vec::new(),
+            errors: Vec::new(),
+            elapsed: Duration::ZERO,
+        })
     }
 
     fn add(&mut self, answer: Answered) {

@@ -77,9 +77,13 @@ struct Orders {
 fn main() -> anyhow::Result<()> {
     let Benchmark::Orders(mut options) = Cli::parse().benchmark;
     if options.quick {
-        (options.duration, options.warmup, options.rate, options.clients) = (2, 1, options.rate.min(20.0), options.clients.min(4));
+        (options.duration, options.warmup, options.rate, options.clients) =
+            (2, 1, options.rate.min(20.0), options.clients.min(4));
     }
-    anyhow::ensure!(options.rate > 0.0 && options.clients > 0 && options.buyers > 0 && options.duration > 0, "rate, clients, buyers and duration must be above zero");
+    anyhow::ensure!(
+        options.rate > 0.0 && options.clients > 0 && options.buyers > 0 && options.duration > 0,
+        "rate, clients, buyers and duration must be above zero"
+    );
     tokio::runtime::Runtime::new()?.block_on(orders(options))
 }
 
@@ -106,7 +110,13 @@ async fn measure(shop: &Shop, options: &Orders) -> anyhow::Result<report::Run> {
     let tokens = (0..options.buyers)
         .map(|buyer| client.token(&format!("bench-buyer-{buyer}"), "orders:write"))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let plan = |seconds| Plan { mode: options.mode, rate: options.rate, clients: options.clients, duration: Duration::from_secs(seconds), tokens: tokens.clone() };
+    let plan = |seconds| Plan {
+        mode: options.mode,
+        rate: options.rate,
+        clients: options.clients,
+        duration: Duration::from_secs(seconds),
+        tokens: tokens.clone(),
+    };
 
     eprintln!("Warming up for {} s", options.warmup);
     load::run(&client, &plan(options.warmup)).await?;
@@ -125,9 +135,18 @@ async fn measure(shop: &Shop, options: &Orders) -> anyhow::Result<report::Run> {
 }
 
 fn shop_options(data: &std::path::Path) -> anyhow::Result<ShopOptions> {
-    let path = |name: &str| std::env::var(name).map(PathBuf::from).with_context(|| format!("{name} is not set; run this as `cargo xtask bench`"));
+    let path = |name: &str| {
+        std::env::var(name)
+            .map(PathBuf::from)
+            .with_context(|| format!("{name} is not set; run this as `cargo xtask bench`"))
+    };
     let root = path("SWIFTCART_REPOSITORY_ROOT")?;
-    let host = HostOptions::new(&path("SWIFTCART_HOST_BINARY")?, &root.join("wadm/local.yaml"), &path("SWIFTCART_ARTIFACT_ROOT")?, &root.join("migrations"));
+    let host = HostOptions::new(
+        &path("SWIFTCART_HOST_BINARY")?,
+        &root.join("wadm/local.yaml"),
+        &path("SWIFTCART_ARTIFACT_ROOT")?,
+        &root.join("migrations"),
+    );
     let mut options = ShopOptions::new(data, &path("SWIFTCART_SIM_BINARY")?).with_host(host);
     options.nats = false;
     options.progress = Progress::silent();

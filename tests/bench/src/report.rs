@@ -64,7 +64,10 @@ impl Run {
             latency_ms: Latency { p50: latency(0.5), p99: latency(0.99), p99_9: latency(0.999) },
             errors: outcome.errors.len(),
             event_to_stock_ms: Lag { p50: lag(0.5), p99: lag(0.99) },
-            cpu_us_per_order: Cpu { host: used.host_us as f64 / orders, postgres: used.postgres_us.map(|us| us as f64 / orders) },
+            cpu_us_per_order: Cpu {
+                host: used.host_us as f64 / orders,
+                postgres: used.postgres_us.map(|us| us as f64 / orders),
+            },
         }
     }
 
@@ -72,7 +75,10 @@ impl Run {
     pub(crate) fn print(&self) {
         let (latency, lag) = (&self.latency_ms, &self.event_to_stock_ms);
         println!("throughput       {:>9.1} orders/s, {} errors", self.throughput_per_s, self.errors);
-        println!("latency          {:>9.1} ms p50, {:.1} ms p99, {:.1} ms p99.9", latency.p50, latency.p99, latency.p99_9);
+        println!(
+            "latency          {:>9.1} ms p50, {:.1} ms p99, {:.1} ms p99.9",
+            latency.p50, latency.p99, latency.p99_9
+        );
         println!("event to stock   {:>9.1} ms p50, {:.1} ms p99", lag.p50, lag.p99);
         let postgres = self.cpu_us_per_order.postgres.map_or("not ours".to_owned(), |us| format!("{us:.0} us"));
         println!("CPU per order    {:>9.0} us host, {postgres} PostgreSQL", self.cpu_us_per_order.host);
@@ -83,7 +89,11 @@ impl Run {
     pub(crate) fn check_floor(&self) -> anyhow::Result<()> {
         ensure!(self.errors == 0, "{} errors", self.errors);
         ensure!(self.latency_ms.p99 < 200.0, "p99 is {:.1} ms, the floor is 200 ms", self.latency_ms.p99);
-        ensure!(self.event_to_stock_ms.p50 < 1000.0, "median event to stock is {:.1} ms, the floor is 1 s", self.event_to_stock_ms.p50);
+        ensure!(
+            self.event_to_stock_ms.p50 < 1000.0,
+            "median event to stock is {:.1} ms, the floor is 1 s",
+            self.event_to_stock_ms.p50
+        );
         Ok(())
     }
 }

@@ -102,7 +102,9 @@ fn programs() -> PathBuf {
         .unwrap_or_default();
     versions.retain(|folder| folder.join("initdb").exists());
     versions.sort();
-    versions.pop().expect("these tests need PostgreSQL in /usr/lib/postgresql/<version>/bin (Debian: apt install postgresql)")
+    versions
+        .pop()
+        .expect("these tests need PostgreSQL in /usr/lib/postgresql/<version>/bin (Debian: apt install postgresql)")
 }
 
 fn is_root() -> bool {
@@ -115,7 +117,11 @@ fn as_server_user(program: &Path) -> Command {
     if is_root() {
         let id = |flag: &str| -> u32 {
             let output = Command::new("id").args([flag, "postgres"]).output().unwrap();
-            String::from_utf8(output.stdout).unwrap().trim().parse().expect("as root these tests need the user postgres")
+            String::from_utf8(output.stdout)
+                .unwrap()
+                .trim()
+                .parse()
+                .expect("as root these tests need the user postgres")
         };
         command.uid(id("-u")).gid(id("-g"));
     }

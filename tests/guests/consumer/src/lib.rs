@@ -73,7 +73,10 @@ fn record(message: &kafka::Message, name: &str) -> Result<(), kafka::Failure> {
     ];
     let sql = "INSERT INTO seen (topic, partition, message_offset, key, name, attempt, header_traceparent, call_traceparent, timestamp_ms)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    postgres::Linked.run(statement(sql, params)).map(drop).map_err(|error| kafka::Failure::DependencyDown(format!("{error:?}")))
+    postgres::Linked
+        .run(statement(sql, params))
+        .map(drop)
+        .map_err(|error| kafka::Failure::DependencyDown(format!("{error:?}")))
 }
 
 fn gate_is_open(gate: &str) -> Result<bool, kafka::Failure> {
@@ -90,7 +93,9 @@ impl kafka::Guest for Component {
         record(&message, &instruction.name)?;
         match instruction.conduct {
             Conduct::Ok => Ok(()),
-            Conduct::Retry { times } if message.attempt <= times => Err(kafka::Failure::Retry("asked to fail".to_owned())),
+            Conduct::Retry { times } if message.attempt <= times => {
+                Err(kafka::Failure::Retry("asked to fail".to_owned()))
+            }
             Conduct::Retry { .. } => Ok(()),
             Conduct::Wait { ms } => {
                 std::thread::sleep(std::time::Duration::from_millis(ms));
@@ -114,7 +119,9 @@ impl timer::Guest for Component {
                         taken AS (DELETE FROM work WHERE id = (SELECT id FROM work WHERE timer = $1 ORDER BY id LIMIT 1) RETURNING id)
                    SELECT count(*) AS done FROM taken";
         let failed = |error: String| timer::Failure::Failed(error);
-        let rows = postgres::Linked.run(statement(sql, vec![Value::from(name)])).map_err(|error| failed(format!("{error:?}")))?;
+        let rows = postgres::Linked
+            .run(statement(sql, vec![Value::from(name)]))
+            .map_err(|error| failed(format!("{error:?}")))?;
         rows.only().and_then(|row| row.get::<u32>("done")).map_err(|error| failed(error.to_string()))
     }
 }

@@ -3,7 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wasmcloud_component::wasi::http::outgoing_handler;
-use wasmcloud_component::wasi::http::types::{ErrorCode, Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme};
+use wasmcloud_component::wasi::http::types::{
+    ErrorCode, Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme,
+};
 use wasmcloud_component::wasi::io::streams::StreamError;
 
 #[derive(Deserialize)]
@@ -58,8 +60,12 @@ fn send(fetch: &Fetch) -> Result<IncomingResponse, ErrorCode> {
 
 fn read(response: IncomingResponse) -> Result<Value, ErrorCode> {
     let status = response.status();
-    let headers: Vec<(String, String)> =
-        response.headers().entries().into_iter().map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned())).collect();
+    let headers: Vec<(String, String)> = response
+        .headers()
+        .entries()
+        .into_iter()
+        .map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned()))
+        .collect();
     let incoming = response.consume().map_err(bad)?;
     let stream = incoming.stream().map_err(bad)?;
     let mut body = Vec::new();

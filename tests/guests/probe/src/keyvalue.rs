@@ -7,16 +7,34 @@ use wasmcloud_component::wasi::keyvalue::{atomics, batch, store};
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Command {
-    Get { key: String },
-    Set { key: String, value: Vec<u8> },
-    Delete { key: String },
-    Exists { key: String },
+    Get {
+        key: String,
+    },
+    Set {
+        key: String,
+        value: Vec<u8>,
+    },
+    Delete {
+        key: String,
+    },
+    Exists {
+        key: String,
+    },
     /// All pages.
     ListKeys {},
-    Increment { key: String, delta: u64 },
-    GetMany { keys: Vec<String> },
-    SetMany { pairs: Vec<(String, Vec<u8>)> },
-    DeleteMany { keys: Vec<String> },
+    Increment {
+        key: String,
+        delta: u64,
+    },
+    GetMany {
+        keys: Vec<String>,
+    },
+    SetMany {
+        pairs: Vec<(String, Vec<u8>)>,
+    },
+    DeleteMany {
+        keys: Vec<String>,
+    },
 }
 
 pub(crate) fn run(bucket: &str, command: Command) -> Result<Value, String> {

@@ -31,9 +31,16 @@ impl http::Server for Component {
                 Err(error) => answer(400, &json!({"error": error.to_string()})),
             };
         }
-        let headers: Vec<Value> = parts.headers.iter().map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())])).collect();
+        let headers: Vec<Value> = parts
+            .headers
+            .iter()
+            .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
+            .collect();
         let path = parts.uri.path_and_query().map(ToString::to_string);
-        answer(200, &json!({"method": parts.method.as_str(), "path": path, "headers": headers, "bodyLength": body.len()}))
+        answer(
+            200,
+            &json!({"method": parts.method.as_str(), "path": path, "headers": headers, "bodyLength": body.len()}),
+        )
     }
 }
 

@@ -18,28 +18,61 @@ use crate::keyvalue::{self, Command};
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Operation {
-    Transact { statements: Vec<Statement> },
-    Script { script: Script, keys: Vec<String>, arguments: Vec<String> },
-    KeyValue { bucket: String, command: Command },
-    Send { message: Message },
-    Config { key: String },
+    Transact {
+        statements: Vec<Statement>,
+    },
+    Script {
+        script: Script,
+        keys: Vec<String>,
+        arguments: Vec<String>,
+    },
+    KeyValue {
+        bucket: String,
+        command: Command,
+    },
+    Send {
+        message: Message,
+    },
+    Config {
+        key: String,
+    },
     Trace {},
     Fetch(Fetch),
-    Same { value: Box<Everything> },
+    Same {
+        value: Box<Everything>,
+    },
     /// What JSON has no form for: the bits of a `f64` and a `f32`, and an option that holds an empty option.
-    SameBeyondJson { f64_bits: u64, f32_bits: u32, value: Box<Everything> },
-    Join { left: String, right: Option<String>, times: u8 },
+    SameBeyondJson {
+        f64_bits: u64,
+        f32_bits: u32,
+        value: Box<Everything>,
+    },
+    Join {
+        left: String,
+        right: Option<String>,
+        times: u8,
+    },
     /// How often this instance of the probe was asked this.
     Uses {},
     EchoUses {},
     /// The trace context here and in the callee.
     EchoTrace {},
-    WithWords { conduct: Conduct },
-    WithNestedWords { conduct: Conduct },
-    WithVariant { conduct: Conduct },
-    WithoutWords { conduct: Conduct },
+    WithWords {
+        conduct: Conduct,
+    },
+    WithNestedWords {
+        conduct: Conduct,
+    },
+    WithVariant {
+        conduct: Conduct,
+    },
+    WithoutWords {
+        conduct: Conduct,
+    },
     /// Takes that long here.
-    Wait { ms: u64 },
+    Wait {
+        ms: u64,
+    },
     Trap {},
     Spin {},
     /// What a component may not have.
@@ -92,8 +125,7 @@ pub(crate) fn run(operation: Operation) -> Value {
         Operation::Surroundings {} => json!({
             "environment": std::env::vars().count(),
             "arguments": std::env::args().count(),
-            "passwd": std::fs::read("/etc/passwd").map(|_| ()).map_err(|error| error.to_string()),
-            "here": std::fs::read_dir(".").map(|_| ()).map_err(|error| error.to_string()),
+            "folders": wasmcloud_component::wasi::filesystem::preopens::get_directories().len(),
         }),
     }
 }
