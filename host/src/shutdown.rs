@@ -113,7 +113,7 @@ mod tests {
     //! Signals come from a channel; one test sends this process a real SIGTERM. Only one drain is waited for, and it is short.
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+    use tokio::sync::mpsc::{Receiver, Sender, channel};
     use tokio::task::JoinHandle;
 
     use super::*;
@@ -121,7 +121,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
     const SHORT: Duration = Duration::from_millis(100);
 
-    struct TestSignals(UnboundedReceiver<&'static str>);
+    struct TestSignals(Receiver<&'static str>);
 
     impl NextSignal for TestSignals {
         async fn next(&mut self) -> &'static str {
@@ -132,8 +132,8 @@ mod tests {
         }
     }
 
-    fn start(drain: Duration) -> (Shutdown, UnboundedSender<&'static str>, JoinHandle<Ending>) {
-        let (sender, signals) = unbounded_channel();
+    fn start(drain: Duration) -> (Shutdown, Sender<&'static str>, JoinHandle<Ending>) {
+        let (sender, signals) = channel(4);
         let shutdown = Shutdown::default();
         let driven = shutdown.clone();
         let task = tokio::spawn(async move { drive(&driven, drain, TestSignals(signals)).await });
@@ -145,7 +145,7 @@ mod tests {
         let (shutdown, signals, task) = start(LONG);
         tokio::time::sleep(SHORT).await;
         assert!(!shutdown.stop_accepting.is_cancelled(), "stopped without a signal");
-        signals.send("SIGTERM").unwrap();
+        signals.try_send("SIGTERM").unwrap();
         shutdown.stop_accepting.cancelled().await;
         assert!(!shutdown.drained.is_cancelled());
         shutdown.drained.cancel();
@@ -157,7 +157,7 @@ mod tests {
     async fn the_drain_has_a_deadline() {
         let (shutdown, signals, task) = start(SHORT);
         let begun = tokio::time::Instant::now();
-        signals.send("SIGINT").unwrap();
+        signals.try_send("SIGINT").unwrap();
         let ending = task.await.unwrap();
         assert_eq!((ending, ending.exit_code()), (Ending::TimedOut, 1));
         assert!(begun.elapsed() >= SHORT);
@@ -168,8 +168,8 @@ mod tests {
     async fn a_second_signal_ends_it_now() {
         let (shutdown, signals, task) = start(LONG);
         let begun = tokio::time::Instant::now();
-        signals.send("SIGTERM").unwrap();
-        signals.send("SIGTERM").unwrap();
+        signals.try_send("SIGTERM").unwrap();
+        signals.try_send("SIGTERM").unwrap();
         assert_eq!(task.await.unwrap(), Ending::Forced);
         assert!(begun.elapsed() < LONG);
         assert!(shutdown.stop_accepting.is_cancelled() && shutdown.drained.is_cancelled());

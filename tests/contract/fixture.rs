@@ -71,7 +71,7 @@ impl Contract {
     }
 
     async fn through(&self, edge: &str) -> anyhow::Result<Probe> {
-        Ok(Probe::new(self.edge(edge).await?, self.client.token("tester", ALL_SCOPES)?)?)
+        Probe::new(self.edge(edge).await?, self.client.token("tester", ALL_SCOPES)?)
     }
 
     /// `ip:port` where an edge listens now.

@@ -1,6 +1,8 @@
 //! Suite `e2e`: the real shop, all five components on the real host with real PostgreSQL, Redis, Kafka, SMTP and the PSP simulator. Cases
 //! run one after the other and may kill what they like; after each the faults are cleared and what was stopped runs again.
 
+#![allow(clippy::indexing_slicing, reason = "a case that panics has failed")]
+
 mod access;
 mod bad_input;
 mod delivery;

@@ -66,11 +66,11 @@ pub fn run<F: Fixture>(cases: Vec<Case<F>>) -> ExitCode {
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     let state = std::mem::replace(&mut *shared.lock().unwrap_or_else(PoisonError::into_inner), State::Waiting);
-    if let State::Started(fixture) = state {
-        if let Err(error) = runtime.block_on(fixture.stop()) {
-            eprintln!("the fixture did not stop cleanly: {error:#}");
-            return ExitCode::FAILURE;
-        }
+    if let State::Started(fixture) = state
+        && let Err(error) = runtime.block_on(fixture.stop())
+    {
+        eprintln!("the fixture did not stop cleanly: {error:#}");
+        return ExitCode::FAILURE;
     }
     conclusion.exit_code()
 }

@@ -36,8 +36,6 @@ pub struct KeyRecord {
     pub first_told: bool,
     /// The order as it is now.
     pub held: Held,
-    /// The buyer was told 202.
-    pub answered_pending: bool,
     /// Another run works on it for so many seconds at most; 0: nobody does.
     pub busy_seconds: u32,
 }

@@ -19,7 +19,7 @@ use crate::ports::{Due, KeyRecord, Placed, Placement, Position, Store};
 macro_rules! order_columns {
     () => {
         "o.id, o.user_id, o.state, o.version, o.currency, o.total_amount, o.payment_method, o.created_at, o.idempotency_key, \
-         o.sealed_email, o.traceparent, o.tracestate, o.lease_epoch, o.failure_code, o.failure_message, o.refund_state, o.refund_amount, \
+         o.sealed_email, o.traceparent, o.tracestate, o.lease_epoch, o.answered_pending, o.failure_code, o.failure_message, o.refund_state, o.refund_amount, \
          l.skus, l.quantities, l.unit_prices"
     };
 }
@@ -67,7 +67,7 @@ WITH told AS (
       AND created_at >= now() - make_interval(secs => $5::float8)
     RETURNING 1
 )
-SELECT k.fingerprint, k.decision, k.trace_id, EXISTS (SELECT 1 FROM told) AS first_told, o.answered_pending,
+SELECT k.fingerprint, k.decision, k.trace_id, EXISTS (SELECT 1 FROM told) AS first_told,
        CASE WHEN o.lease_yielded OR o.lease_until <= now() THEN 0
             ELSE ceil(extract(epoch FROM o.lease_until - now()))::bigint END AS busy_seconds, ",
     order_columns!(),
@@ -411,6 +411,7 @@ fn held(row: &Row<'_>) -> Result<Held, StoreError> {
             state: row.get("tracestate").map_err(row_error)?,
         },
         epoch: row.get("lease_epoch").map_err(row_error)?,
+        answered_pending: row.get("answered_pending").map_err(row_error)?,
     })
 }
 
@@ -427,7 +428,6 @@ fn key_record(row: &Row<'_>) -> Result<KeyRecord, StoreError> {
         answer: decision.map(|decision| (decision, trace_id.unwrap_or_default())),
         first_told: row.get("first_told").map_err(row_error)?,
         held: held(row)?,
-        answered_pending: row.get("answered_pending").map_err(row_error)?,
         busy_seconds: row.get::<Option<u32>>("busy_seconds").map_err(row_error)?.unwrap_or(0),
     })
 }

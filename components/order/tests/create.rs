@@ -261,10 +261,48 @@ fn a_late_charge_after_the_sweep_is_barred() {
         world.pass(36);
         assert_eq!(world.orders().tick("order-sweep"), Ok(1));
     }));
-    let late = world.create(Some("k"), "ok").unwrap();
-    assert!(matches!(&late.decision, Decision::Failed { order } if order.state == State::Failed), "{late:?}");
+    let late = world.create(Some("k"), "ok");
+    assert_eq!(late, Err(CreateError::PaymentUnavailable(world.only_order().id)));
     assert!(world.money_taken.borrow().is_empty());
     assert_eq!(world.stock.borrow()["A"], 10);
+    assert!(matches!(world.create(Some("k"), "ok").unwrap().decision, Decision::Confirmed { .. }), "the key is free");
+}
+
+#[test]
+fn an_uncharged_order_that_was_never_answered_frees_its_key_when_it_is_swept() {
+    let world = world();
+    // Dies before the charge; nobody comes back before the sweep.
+    world.faults.borrow_mut().insert(4, Fault::DieBefore);
+    assert!(world.survive(|world| world.create(Some("k"), "ok")).is_none());
+    world.pass(36);
+    assert_eq!(world.orders().tick("order-sweep"), Ok(1));
+    let first = world.only_order();
+    assert_eq!((first.state, first.is_payment_unavailable()), (State::Failed, true));
+    assert!(world.keys.borrow().is_empty());
+    assert_eq!(world.topics(), ["orders.failed.v1"]);
+    assert_eq!(world.stock.borrow()["A"], 10);
+    let second = world.create(Some("k"), "ok").unwrap();
+    assert!(matches!(&second.decision, Decision::Confirmed { .. }) && !second.replayed, "{second:?}");
+    assert_ne!(order_of(&second).id, first.id);
+    assert_eq!(world.money_taken.borrow().values().sum::<u32>(), 1);
+}
+
+#[test]
+fn an_uncharged_order_that_was_answered_202_keeps_its_key_when_it_is_swept() {
+    let world = world();
+    // The link loses the charge, so that nobody knows.
+    world.faults.borrow_mut().insert(4, Fault::Refused);
+    let pending = world.create(Some("k"), "ok").unwrap();
+    assert!(matches!(&pending.decision, Decision::Pending { .. }), "{pending:?}");
+    world.pass(6);
+    assert_eq!(world.orders().tick("order-sweep"), Ok(1));
+    for replayed in [false, true] {
+        let told = world.create(Some("k"), "ok").unwrap();
+        assert!(matches!(&told.decision, Decision::Failed { order } if order.is_payment_unavailable()), "{told:?}");
+        assert_eq!(told.replayed, replayed);
+    }
+    assert_eq!(world.orders.borrow().len(), 1);
+    assert!(world.money_taken.borrow().is_empty());
 }
 
 #[test]

@@ -100,7 +100,7 @@ async fn tick(name: &str, slot: &Slot) -> Result<Result<u32, Failure>, CallError
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     fn read(value: &str) -> Result<Vec<Timer>, String> {

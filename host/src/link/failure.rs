@@ -31,10 +31,10 @@ fn in_error(ty: &Type, error: &CallError, nesting: u32) -> Option<Val> {
 fn in_variant(variant: &Variant, error: &CallError, nesting: u32) -> Option<Val> {
     let names: &[&str] = if error.may_have_acted() { &["uncertain", "unknown"] } else { &["unavailable"] };
     for case in variant.cases() {
-        if names.contains(&case.name) {
-            if let Some(payload) = text(case.ty.as_ref(), error) {
-                return Some(Val::Variant(case.name.to_owned(), payload));
-            }
+        if names.contains(&case.name)
+            && let Some(payload) = text(case.ty.as_ref(), error)
+        {
+            return Some(Val::Variant(case.name.to_owned(), payload));
         }
     }
     if nesting >= MAX_NESTING {

@@ -107,7 +107,7 @@ pub fn link(
     let mut linking =
         Linking { engine, name, links, targets, linker: Linker::new(engine.wasmtime()), errors: Vec::new() };
     linking.check_links(artifact);
-    linking.step(|linker| capability::add_ambient(linker));
+    linking.step(capability::add_ambient);
     for (import, item) in artifact.component.component_type().imports(engine.wasmtime()) {
         match item.ty {
             ComponentItem::ComponentInstance(instance) => linking.import(import, &instance),

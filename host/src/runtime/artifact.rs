@@ -94,7 +94,7 @@ impl Artifacts {
         let digest = format!("{:x}", Sha256::digest(&bytes));
         let cached =
             self.cache.as_ref().map(|folder| folder.join(format!("{digest}-{:016x}.cwasm", self.engine.fingerprint())));
-        if let Some(component) = cached.as_deref().and_then(|file| self.from_cache(file)) {
+        if let Some(component) = cached.as_deref().and_then(|file| self.cached(file)) {
             return Ok(Artifact { digest: format!("sha256:{digest}"), component, from_cache: true });
         }
         let component = Component::new(self.engine.wasmtime(), &bytes)
@@ -105,7 +105,7 @@ impl Artifacts {
         Ok(Artifact { digest: format!("sha256:{digest}"), component, from_cache: false })
     }
 
-    fn from_cache(&self, file: &Path) -> Option<Component> {
+    fn cached(&self, file: &Path) -> Option<Component> {
         if !file.exists() {
             return None;
         }

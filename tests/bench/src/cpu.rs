@@ -21,10 +21,7 @@ impl Usage {
         let all = processes()?;
         let own =
             |pid: u32| all.get(&pid).map(|process| process.own_us).with_context(|| format!("process {pid} is gone"));
-        let postgres_us = match postgres {
-            Some(root) => Some(tree(&all, root)),
-            None => None,
-        };
+        let postgres_us = postgres.map(|root| tree(&all, root));
         Ok(Self { host_us: own(host)?, postgres_us })
     }
 

@@ -96,7 +96,7 @@ async fn orders(options: Orders) -> anyhow::Result<()> {
     let run = measured?;
     run.print();
     if let Some(file) = &options.json {
-        report::write(file, &[run.clone()])?;
+        report::write(file, std::slice::from_ref(&run))?;
         println!("written to {}", file.display());
     }
     if options.floor { run.check_floor() } else { Ok(()) }

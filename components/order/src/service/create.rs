@@ -84,6 +84,7 @@ impl Orders<'_> {
             sealed_email,
             trace: self.tracer.current(),
             epoch: 1,
+            answered_pending: false,
         };
         Ok(Placement { held, fingerprint })
     }
@@ -126,7 +127,7 @@ impl Orders<'_> {
         if order.state != State::Pending {
             return Err(CreateError::Internal(format!("order {} is decided but its key has no answer", order.id)));
         }
-        if record.answered_pending {
+        if record.held.answered_pending {
             return Ok(self.told_pending(order.clone()));
         }
         if record.busy_seconds > 0 {
