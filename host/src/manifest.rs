@@ -7,6 +7,7 @@
 
 mod document;
 mod image;
+mod interface;
 mod options;
 mod planner;
 mod problem;
@@ -15,6 +16,7 @@ mod sources;
 
 pub use document::{ComponentKind, Manifest, ParseError};
 pub use image::{BuiltinKind, ImageError, ImageReference};
+pub use interface::Interface;
 pub use options::{OptionError, Reuse, RuntimeOptions};
 pub use planner::plan;
 pub use problem::PlanError;

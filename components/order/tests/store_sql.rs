@@ -215,7 +215,7 @@ fn keys_and_leases(store: &PgStore<Psql>, database: &Psql) {
     assert_eq!(store.find_key(user, "none", &[1; 32]), Ok(None));
     assert_eq!(store.find_key(Uuid::from_u128(8), "k", &[1; 32]), Ok(None));
     let record = store.find_key(user, "k", &[1; 32]).unwrap().unwrap();
-    assert_eq!((record.held, record.fingerprint, record.answer), (held(2, Some("k")), vec![1; 32], None));
+    assert_eq!((&record.held, &record.fingerprint, &record.answer), (&held(2, Some("k")), &vec![1; 32], &None));
     assert!((25..=30).contains(&record.busy_seconds) && !record.held.answered_pending && !record.first_told);
     assert_eq!(store.take_lease(id, 1), Ok(None), "somebody works on it");
     store.yield_lease(id, 2).unwrap();

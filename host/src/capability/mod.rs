@@ -22,7 +22,7 @@ use swiftcart_provider_postgres::Postgres;
 use swiftcart_provider_redis::Redis;
 use wasmtime::component::{HasSelf, Linker};
 
-use crate::link::Interface;
+use crate::manifest::Interface;
 use crate::runtime::Guest;
 
 /// Everything that the links of one component grant it.

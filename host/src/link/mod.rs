@@ -2,7 +2,6 @@
 //! two sides that do not fit are errors that name the component, the import and the link. Deny by default.
 
 mod failure;
-mod interface;
 mod local;
 
 use std::collections::HashMap;
@@ -11,10 +10,8 @@ use std::sync::Arc;
 use wasmtime::component::Linker;
 use wasmtime::component::types::{Component as ComponentType, ComponentInstance, ComponentItem};
 
-pub use interface::Interface;
-
 use crate::capability;
-use crate::manifest::LinkPlan;
+use crate::manifest::{Interface, LinkPlan};
 use crate::runtime::{Artifact, Engine, Guest, Slot};
 
 /// What a link's target is.

@@ -10,7 +10,7 @@ use wasmtime::component::{
     ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower, TypedFunc, Val,
 };
 
-use super::guest::Identity;
+use super::identity::Identity;
 use super::pool::Pool;
 use super::{Artifact, CallContext, CallError, Engine, Guest, Lease};
 use crate::capability::Grants;

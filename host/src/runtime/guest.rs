@@ -8,19 +8,11 @@ use wasmtime::{StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
+use super::identity::Identity;
 use super::output::GuestOutput;
 use super::{CallContext, TraceContext};
 use crate::capability::Grants;
 use crate::capability::http_client::Outgoing;
-
-/// Who a guest is, for logs and dead letters.
-#[derive(Debug)]
-pub struct Identity {
-    /// The component's name in the manifest.
-    pub name: String,
-    /// `sha256:<hex>` of its bytes.
-    pub digest: String,
-}
 
 /// The data of one store.
 pub struct Guest {

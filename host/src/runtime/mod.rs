@@ -5,6 +5,7 @@ pub mod call;
 pub mod component;
 pub mod engine;
 pub mod guest;
+pub mod identity;
 pub mod measure;
 pub mod output;
 pub mod pool;

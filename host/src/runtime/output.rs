@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
-use super::guest::Identity;
+use super::identity::Identity;
 use crate::limits;
 
 /// One stream of one guest.

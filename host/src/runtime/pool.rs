@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
-use super::guest::Identity;
+use super::identity::Identity;
 use super::measure::Measures;
 use super::{CallContext, CallError, Engine, Guest};
 use crate::capability::Grants;

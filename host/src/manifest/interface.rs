@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::manifest::LinkPlan;
+use super::LinkPlan;
 
 /// A parsed interface name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
