@@ -154,15 +154,23 @@ pub(crate) async fn another_services_data_is_out_of_reach(fixture: &mut Contract
     Ok(())
 }
 
-// Goal: while the server is away a call says so and surely wrote nothing; when it is back the same host works again. Method: stop it, ask,
-// start it, ask.
+// Goal: while the server is away a call says what is known, and what it says is true; when it is back the same host works again. Method: stop
+// it and ask. A lone statement goes out at once, so that a connection that turns out to be dead leaves it `uncertain`; a transaction of two
+// begins first, so it is surely `unavailable`. Then start it, look, and ask again.
 pub(crate) async fn a_server_that_is_away_is_unavailable_and_comes_back(fixture: &mut Contract) -> anyhow::Result<()> {
     let (probe, name) = (fixture.probe().await?, unique("away"));
     let host = fixture.shop.host()?.process();
     fixture.shop.postgres.as_mut().context("no PostgreSQL")?.stop().await?;
-    let away = probe.transact(&[insert(&name)]).await?;
-    ensure!(away.pointer("/Err/Unavailable").is_some(), "{away}");
+    let lone = probe.transact(&[insert(&name)]).await?;
+    ensure!(lone.pointer("/Err/Unavailable").or(lone.pointer("/Err/Uncertain")).is_some(), "{lone}");
+    for _ in 0..3 {
+        let both = probe.transact(&[insert(&name), insert(&format!("{name}/2"))]).await?;
+        ensure!(both.pointer("/Err/Unavailable").is_some(), "{both}");
+    }
     fixture.shop.postgres.as_mut().context("no PostgreSQL")?.start().await?;
+    let written =
+        eventually(DEADLINE, "the database to be looked at", || async { count(fixture, &[&name]).await }).await?;
+    ensure!(written == 0, "a server that was down has written");
     eventually(DEADLINE, "the database to be reached again", || async {
         let answer = probe.transact(&[insert(&name)]).await?;
         ensure!(answer.pointer("/Ok").is_some(), "{answer}");

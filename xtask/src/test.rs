@@ -1,8 +1,11 @@
 //! The test suites. Invariant: the last line is `N passed, N failed`, and the command fails if anything failed, also when a suite
 //! did not compile or a test program died without a result.
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
+use swiftcart_support::service::Postgres;
+use swiftcart_support::tools::{Tools, Wanted};
+use swiftcart_support::{Lifetime, Place};
 
 use crate::packages::{self, Package};
 use crate::process;
@@ -69,6 +72,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
             Suite::Unit => unit(workspace, &arguments.rest, &mut tally)?,
             _ => whole(workspace, &programs(&packages, suite), &arguments.rest, &mut tally)?,
         }
+        if suite == Suite::Contract {
+            statements(workspace, &arguments.rest, &mut tally)?;
+        }
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed > 0 {
@@ -86,7 +92,7 @@ fn unit(workspace: &Workspace, rest: &[String], tally: &mut Tally) -> anyhow::Re
     tally.count(examples.args(["--release", "--workspace", "--doc", "--no-fail-fast"]))?;
 
     let mut components = process::cargo(workspace, "test");
-    // `--tests` is the libraries and their `tests` folders: components have nothing but pure tests.
+    // `--tests` is the libraries and their `tests` folders: what needs a server there is ignored, and is run by `statements`.
     components.current_dir(workspace.components()).args(["--release", "--tests", "--no-fail-fast"]);
     for package in packages::components(workspace)?.iter().filter(|package| !build::is_guest(package)) {
         components.args(["--package", &package.name]);
@@ -106,6 +112,26 @@ fn whole(workspace: &Workspace, programs: &[&str], rest: &[String], tally: &mut 
     cargo.arg("--").args(rest);
     build::announce(workspace, &mut cargo);
     tally.count(&mut cargo)
+}
+
+/// The statements of a component's store against a PostgreSQL that starts empty and ends with this.
+fn statements(workspace: &Workspace, rest: &[String], tally: &mut Tally) -> anyhow::Result<()> {
+    let wanted = Wanted { postgres: true, redis: false, nats: false, kafka: false, maildev: false };
+    let installed = Tools::with_cache(&workspace.cache, dependencies::progress()).install(wanted)?;
+    let bin = installed.postgres_bin.context("PostgreSQL is not there")?;
+    let folder = tempfile::tempdir().context("making a temporary folder")?;
+    let place = Place::open(folder.path(), Lifetime::WithParent)?;
+    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    let mut postgres = runtime.block_on(Postgres::start_in(&place, &bin))?;
+    let mut cargo = process::cargo(workspace, "test");
+    cargo.current_dir(workspace.components());
+    cargo.args(["--release", "--package", "swiftcart-order", "--test", "store_sql", "--", "--ignored"]);
+    cargo.args(rest.iter().filter(|argument| !matches!(argument.as_str(), "--ignored" | "--include-ignored")));
+    // A new server's own database is empty.
+    cargo.env("SWIFTCART_TEST_DATABASE_URL", postgres.admin_url());
+    let counted = tally.count(&mut cargo);
+    let stopped = runtime.block_on(postgres.stop());
+    counted.and(stopped)
 }
 
 impl Tally {

@@ -25,13 +25,7 @@ impl Store for World {
                 keys.insert(scope, KeyRow { fingerprint, order_id, created_at, answer: None, told: false });
             }
             let lease_until = self.now.get() + i64::from(LEASE_SECONDS) * SECOND;
-            let row = Row {
-                held: held.clone(),
-                lease_until,
-                yielded: false,
-                attempts: 0,
-                payment: None,
-            };
+            let row = Row { held: held.clone(), lease_until, yielded: false, attempts: 0, payment: None };
             self.orders.borrow_mut().insert(held.order.id, row);
             Ok(Placed::Ours)
         })
