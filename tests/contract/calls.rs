@@ -151,7 +151,8 @@ pub(crate) async fn an_overloaded_callee_is_unavailable(fixture: &mut Contract) 
 }
 
 // Goal: a guest that computes for ever is cut off in its time, its caller is told `uncertain`, and the others go on. Method: six endless loops
-// on a machine with fewer processors, and short calls all the while.
+// on a machine with fewer processors, and short calls all the while: one that
+// had to wait for the loops to end would take two seconds.
 pub(crate) async fn an_endless_loop_is_cut_and_starves_nobody(fixture: &mut Contract) -> anyhow::Result<()> {
     let probe = fixture.probe().await?;
     let began = Instant::now();
@@ -173,7 +174,7 @@ pub(crate) async fn an_endless_loop_is_cut_and_starves_nobody(fixture: &mut Cont
     }
     ensure!(took >= Duration::from_millis(1_900) && took < Duration::from_secs(6), "the loops ended after {took:?}");
     ensure!(
-        calls >= 10 && slowest < Duration::from_millis(1_500),
+        calls >= 2 && slowest < Duration::from_millis(1_500),
         "{calls} calls beside the loops, the slowest took {slowest:?}"
     );
     Ok(())
