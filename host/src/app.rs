@@ -8,6 +8,7 @@
 mod assembly;
 mod connect;
 mod inventory;
+mod settings;
 mod triggers;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::limits;
 use crate::runtime::{Artifacts, Component, Engine};
 use crate::shutdown::Shutdown;
 use crate::telemetry;
-use assembly::Assembly;
+use assembly::{Assembly, AssemblyError};
 use inventory::Running;
 
 /// Runs the application until a signal comes. Returns the process's exit code.
@@ -71,6 +72,7 @@ pub async fn check(config: HostConfig) -> anyhow::Result<u8> {
 }
 
 async fn load(config: &HostConfig, engine: &Engine) -> anyhow::Result<Assembly> {
+    settings::check(&config.plan).map_err(AssemblyError)?;
     let artifacts =
         Arc::new(Artifacts::new(engine.clone(), config.artifact_root.clone(), Some(config.cache_dir.clone())));
     Ok(assembly::assemble(engine, artifacts, &config.plan).await?)

@@ -64,7 +64,7 @@ pub struct AdminState {
 
 /// The admin port cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("the admin address {address} cannot be opened: {source}")]
+#[error("the admin address {address} cannot be opened")]
 pub struct AdminError {
     /// Which one.
     pub address: SocketAddr,

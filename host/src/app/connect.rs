@@ -11,16 +11,10 @@ use swiftcart_provider_http as http;
 use swiftcart_provider_postgres::{self as postgres, Postgres};
 use swiftcart_provider_redis::{self as redis, Redis};
 
+use super::settings::settings_by_kind;
 use crate::capability::Grants;
 use crate::limits;
 use crate::manifest::{ComponentPlan, Plan};
-
-/// The pairs of a link's side over those of the capability itself.
-#[must_use]
-pub(crate) fn settings(plan: &Plan, capability: &str, link: &crate::manifest::Settings) -> BTreeMap<String, String> {
-    let own = plan.capability(capability).into_iter().flat_map(|capability| capability.config.pairs());
-    own.chain(link.pairs()).collect()
-}
 
 /// Connects everything that a component's links grant.
 ///
@@ -52,29 +46,6 @@ pub(crate) async fn grants(
         }
     }
     Ok(grants)
-}
-
-/// A component has one client of a kind, so the settings of all its links to that kind are put together; they must not contradict.
-fn settings_by_kind(
-    plan: &Plan,
-    component: &ComponentPlan,
-) -> anyhow::Result<BTreeMap<String, BTreeMap<String, String>>> {
-    let mut kinds: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-    for link in plan.links_from(&component.name) {
-        let Some(capability) = plan.capability(&link.target) else { continue };
-        let pairs = kinds.entry(capability.kind.as_str().to_owned()).or_default();
-        for (key, value) in settings(plan, &link.target, &link.target_config) {
-            if pairs.get(&key).is_some_and(|before| *before != value) {
-                bail!(
-                    "the links from {} to capabilities {} give {key} two different values",
-                    component.name,
-                    capability.kind.as_str()
-                );
-            }
-            pairs.insert(key, value);
-        }
-    }
-    Ok(kinds)
 }
 
 /// A pool of connections, with the schema brought up to date if the settings name migrations. `whose` is for the log.

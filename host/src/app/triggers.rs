@@ -12,7 +12,8 @@ use swiftcart_provider_outbox as outbox;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{self, settings};
+use super::connect;
+use super::settings::settings;
 use crate::capability::http_server::Gateway;
 use crate::capability::kafka::Consumer;
 use crate::capability::timer;
@@ -49,7 +50,7 @@ pub(crate) async fn start(
                 let context = || format!("the link from {} to {}", link.source, link.target);
                 match kind {
                     "kafka" => consumer(&mut triggers, plan, link, slot, readiness, stop).with_context(context)?,
-                    "timer" => timers(&mut triggers, link, &slot, stop).with_context(context)?,
+                    "timer" => timers(&mut triggers, plan, link, &slot, stop).with_context(context)?,
                     _ => server(&mut triggers, plan, link, slot, readiness, stop).await.with_context(context)?,
                 }
             }
@@ -90,8 +91,14 @@ fn consumer(
     Ok(())
 }
 
-fn timers(triggers: &mut Triggers, link: &LinkPlan, slot: &Arc<Slot>, stop: &CancellationToken) -> anyhow::Result<()> {
-    for timer in timer::parse(link.source_config.pairs()).map_err(anyhow::Error::msg)? {
+fn timers(
+    triggers: &mut Triggers,
+    plan: &Plan,
+    link: &LinkPlan,
+    slot: &Arc<Slot>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    for timer in timer::parse(settings(plan, &link.source, &link.source_config)).map_err(anyhow::Error::msg)? {
         let (slot, stop) = (slot.clone(), stop.clone());
         let name = format!("timer {} of {}", timer.name, link.target);
         triggers.tasks.spawn(async move {

@@ -90,7 +90,7 @@ async fn a_taken_port_is_named() {
     let first = AdminServer::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let error = AdminServer::bind(first.address()).await.unwrap_err();
     assert!(
-        error.to_string().starts_with(&format!("the admin address {} cannot be opened: ", first.address())),
+        error.to_string().starts_with(&format!("the admin address {} cannot be opened", first.address())),
         "{error}"
     );
 }

@@ -5,10 +5,11 @@ mod failure;
 mod local;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use wasmtime::component::Linker;
 use wasmtime::component::types::{Component as ComponentType, ComponentInstance, ComponentItem};
+use wasmtime::component::{Linker, ResourceType};
 
 use crate::capability;
 use crate::manifest::{Interface, LinkPlan};
@@ -153,9 +154,11 @@ impl Linking<'_> {
         let Some(interface) = Interface::parse(import) else {
             return self.errors.push(LinkError::NotOffered { component: component(), import: import.to_owned() });
         };
-        // An interface of types alone (`inventory/types`) gives no power and needs no definition; those who use its types need the link.
-        if capability::is_ambient(&interface) || self.has_types_only(instance) {
+        if capability::is_ambient(&interface) {
             return;
+        }
+        if self.has_no_functions(instance) {
+            return self.powerless(import, instance);
         }
         let Some(link) = self.links.iter().find(|link| interface.granted_by(link)) else {
             return self.errors.push(LinkError::Missing { component: component(), import: import.to_owned() });
@@ -180,8 +183,21 @@ impl Linking<'_> {
         }
     }
 
-    fn has_types_only(&self, instance: &ComponentInstance) -> bool {
-        instance.exports(self.engine.wasmtime()).all(|(_, item)| matches!(item.ty, ComponentItem::Type(_)))
+    fn has_no_functions(&self, instance: &ComponentInstance) -> bool {
+        let mut exports = instance.exports(self.engine.wasmtime());
+        exports.all(|(_, item)| matches!(item.ty, ComponentItem::Type(_) | ComponentItem::Resource(_)))
+    }
+
+    /// An interface of types alone (`inventory/types`) gives no power, so it needs no link; whoever uses its types needs one. The standard
+    /// library names resources of `wasi:sockets` without calling anything: they are defined as resources of which there is none.
+    fn powerless(&mut self, import: &str, instance: &ComponentInstance) {
+        let engine = self.engine.wasmtime();
+        let resources = instance.exports(engine).filter(|(_, item)| matches!(item.ty, ComponentItem::Resource(_)));
+        let names: Vec<String> = resources.map(|(name, _)| name.to_owned()).collect();
+        self.step(|linker| {
+            let mut defined = linker.instance(import)?;
+            names.iter().try_for_each(|name| defined.resource(name, ResourceType::host::<Infallible>(), |_, _| Ok(())))
+        });
     }
 
     fn not_provided(&self, target: &str, import: &str, reason: String) -> LinkError {

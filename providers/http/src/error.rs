@@ -26,7 +26,7 @@ pub enum Error {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The port could not be bound.
-    #[error("binding {address}: {source}")]
+    #[error("the address {address} cannot be bound")]
     Bind {
         /// The address that was asked for.
         address: SocketAddr,

@@ -53,23 +53,6 @@ impl ClientContext for Context {
         let Some(group) = &self.group else { return };
         for topic in statistics.topics.values() {
             // Partition -1 is librdkafka's own "unassigned".
-            // Partition -1 is librdkafka's own "unassigned".
-            /*DEBUG*/
-            if std::env::var_os("STATS").is_some() {
-                for p in topic.partitions.values() {
-                    tracing::warn!(
-                        "STATS {} {} {} hi {} ls {} committed {} lag {} app {}",
-                        topic.topic,
-                        p.partition,
-                        p.fetch_state,
-                        p.hi_offset,
-                        p.ls_offset,
-                        p.committed_offset,
-                        p.consumer_lag,
-                        p.app_offset
-                    );
-                }
-            }
             for partition in topic.partitions.values().filter(|partition| partition.partition >= 0) {
                 let ours = !matches!(partition.fetch_state.as_str(), "none" | "stopping" | "stopped");
                 // A partition of another member counts 0 here, so that the sum over all members is the lag of the

@@ -1,0 +1,92 @@
+//! The settings of capabilities and links: put together here, and checked all at once before anything connects, by the same
+//! `Config::from_pairs` that later makes the clients.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail};
+use swiftcart_provider_email as email;
+use swiftcart_provider_http as http;
+use swiftcart_provider_kafka as kafka;
+use swiftcart_provider_outbox as outbox;
+use swiftcart_provider_postgres as postgres;
+use swiftcart_provider_redis as redis;
+
+use crate::capability::timer;
+use crate::manifest::{ComponentPlan, Plan};
+
+/// The pairs of a link's side over those of the capability itself.
+#[must_use]
+pub(crate) fn settings(plan: &Plan, capability: &str, link: &crate::manifest::Settings) -> BTreeMap<String, String> {
+    let own = plan.capability(capability).into_iter().flat_map(|capability| capability.config.pairs());
+    own.chain(link.pairs()).collect()
+}
+
+/// A component has one client of a kind, so the settings of all its links to that kind are put together.
+///
+/// # Errors
+/// When they contradict each other.
+pub(crate) fn settings_by_kind(
+    plan: &Plan,
+    component: &ComponentPlan,
+) -> anyhow::Result<BTreeMap<String, BTreeMap<String, String>>> {
+    let mut kinds: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for link in plan.links_from(&component.name) {
+        let Some(capability) = plan.capability(&link.target) else { continue };
+        let pairs = kinds.entry(capability.kind.as_str().to_owned()).or_default();
+        for (key, value) in settings(plan, &link.target, &link.target_config) {
+            if pairs.get(&key).is_some_and(|before| *before != value) {
+                bail!(
+                    "the links from {} to capabilities {} give {key} two different values",
+                    component.name,
+                    capability.kind.as_str()
+                );
+            }
+            pairs.insert(key, value);
+        }
+    }
+    Ok(kinds)
+}
+
+/// Checks the settings of every link and capability.
+///
+/// # Errors
+/// One line for each that cannot work, naming the link or capability and the key.
+pub(crate) fn check(plan: &Plan) -> Result<(), Vec<String>> {
+    let mut problems = Vec::new();
+    let mut note = |outcome: anyhow::Result<()>| problems.extend(outcome.err().map(|error| format!("{error:#}")));
+    for component in &plan.components {
+        note(granted(plan, component));
+    }
+    for capability in &plan.capabilities {
+        let kind = capability.kind.as_str();
+        if kind == "outbox" {
+            let outcome = outbox::Config::from_pairs(capability.config.pairs()).map(drop);
+            note(outcome.with_context(|| format!("capability {}", capability.name)));
+        }
+        for link in plan.links_from(&capability.name) {
+            let pairs = settings(plan, &link.source, &link.source_config);
+            let outcome = match kind {
+                "http-server" => http::ServerConfig::from_pairs(pairs).map(drop).map_err(anyhow::Error::from),
+                "kafka" => kafka::ConsumerConfig::from_pairs(pairs).map(drop).map_err(anyhow::Error::from),
+                "timer" => timer::parse(pairs).map(drop).map_err(anyhow::Error::msg),
+                _ => Ok(()),
+            };
+            note(outcome.with_context(|| format!("the link from {} to {}", link.source, link.target)));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+fn granted(plan: &Plan, component: &ComponentPlan) -> anyhow::Result<()> {
+    for (kind, pairs) in settings_by_kind(plan, component)? {
+        let outcome = match kind.as_str() {
+            "postgres" => postgres::Config::from_pairs(pairs).map(drop).map_err(anyhow::Error::from),
+            "redis" => redis::Config::from_pairs(pairs).map(drop).map_err(anyhow::Error::from),
+            "email" => email::Config::from_pairs(pairs).map(drop).map_err(anyhow::Error::from),
+            "http-client" => http::ClientConfig::from_pairs(pairs).map(drop).map_err(anyhow::Error::from),
+            _ => Ok(()),
+        };
+        outcome.with_context(|| format!("the link from {} to a capability {kind}", component.name))?;
+    }
+    Ok(())
+}
