@@ -72,10 +72,17 @@ pub async fn check(config: HostConfig) -> anyhow::Result<u8> {
 }
 
 async fn load(config: &HostConfig, engine: &Engine) -> anyhow::Result<Assembly> {
-    settings::check(&config.plan).map_err(AssemblyError)?;
-    let artifacts =
-        Arc::new(Artifacts::new(engine.clone(), config.artifact_root.clone(), Some(config.cache_dir.clone())));
-    Ok(assembly::assemble(engine, artifacts, &config.plan).await?)
+    let artifacts = Artifacts::new(engine.clone(), config.artifact_root.clone(), Some(config.cache_dir.clone()));
+    let settings = settings::check(&config.plan);
+    let assembled = assembly::assemble(engine, Arc::new(artifacts), &config.plan).await;
+    // All that is wrong is told at once, so that one start shows everything that there is to mend.
+    match (assembled, settings) {
+        (Ok(assembly), Ok(())) => Ok(assembly),
+        (assembled, settings) => {
+            let linking = assembled.err().map(|AssemblyError(problems)| problems).unwrap_or_default();
+            Err(AssemblyError([linking, settings.err().unwrap_or_default()].concat()).into())
+        }
+    }
 }
 
 async fn start(

@@ -13,7 +13,7 @@ use crate::runtime::{Artifact, ArtifactError, Artifacts, Engine, Guest, Slot};
 
 /// Why the application cannot run here. Lists everything that is wrong.
 #[derive(Debug, thiserror::Error)]
-#[error("the application cannot be linked:\n{}", .0.iter().map(|problem| format!("- {problem}")).collect::<Vec<_>>().join("\n"))]
+#[error("the application cannot run here:\n{}", .0.iter().map(|problem| format!("- {problem}")).collect::<Vec<_>>().join("\n"))]
 pub(crate) struct AssemblyError(pub Vec<String>);
 
 /// A component that only lacks its grants.
