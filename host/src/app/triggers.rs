@@ -49,7 +49,7 @@ pub(crate) async fn start(
                 let slot = slots.get(&link.target).ok_or_else(|| anyhow!("no component {}", link.target))?.clone();
                 let context = || format!("the link from {} to {}", link.source, link.target);
                 match kind {
-                    "kafka" => consumer(&mut triggers, plan, link, slot, readiness, stop).with_context(context)?,
+                    "kafka" => consumer(&mut triggers, plan, link, slot, stop).with_context(context)?,
                     "timer" => timers(&mut triggers, plan, link, &slot, stop).with_context(context)?,
                     _ => server(&mut triggers, plan, link, slot, readiness, stop).await.with_context(context)?,
                 }
@@ -78,7 +78,6 @@ fn consumer(
     plan: &Plan,
     link: &LinkPlan,
     slot: Arc<Slot>,
-    _: &Readiness,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let config = kafka::ConsumerConfig::from_pairs(settings(plan, &link.source, &link.source_config))?;
