@@ -149,7 +149,10 @@ impl Kafka {
             let mut command = Command::new(&program.java);
             command
                 .args(&java)
-                .args(["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", &cluster_id, "-c"])
+                .args(["kafka.tools.StorageTool", "format", "--ignore-formatted"])
+                // In one word: an id may begin with "-", and as a word of its own it would be taken for an option.
+                .arg(format!("--cluster-id={cluster_id}"))
+                .arg("-c")
                 .arg(&properties);
             let data = data.clone();
             tokio::task::spawn_blocking(move || format(&mut command, &data)).await??;
