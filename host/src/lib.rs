@@ -13,3 +13,4 @@ pub mod manifest;
 pub mod runtime;
 pub mod shutdown;
 pub mod telemetry;
+pub mod workload;

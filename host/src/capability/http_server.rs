@@ -92,9 +92,12 @@ fn trace_of(request: &http::Request<Bytes>) -> TraceContext {
 fn refusal(error: CallError) -> HandlerError {
     match error.root() {
         CallError::Overloaded { .. } => HandlerError::Overloaded,
-        CallError::NotRunning { .. } | CallError::Instantiate { .. } => HandlerError::Unavailable(error.to_string()),
+        CallError::NotRunning { .. }
+        | CallError::Instantiate { .. }
+        | CallError::Unreachable { .. }
+        | CallError::NotLinked { .. } => HandlerError::Unavailable(error.to_string()),
         CallError::DeadlineExceeded { .. } => HandlerError::DeadlineExceeded,
-        CallError::TooDeep | CallError::Trap { .. } | CallError::Nested { .. } => {
+        CallError::TooDeep | CallError::Trap { .. } | CallError::Nested { .. } | CallError::Lost { .. } => {
             HandlerError::Internal(error.to_string())
         }
     }

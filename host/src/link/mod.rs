@@ -3,6 +3,7 @@
 
 mod failure;
 mod local;
+mod remote;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -14,6 +15,8 @@ use wasmtime::component::{Linker, ResourceType};
 use crate::capability;
 use crate::manifest::{Interface, LinkPlan};
 use crate::runtime::{Artifact, Engine, Guest, Slot};
+
+pub use remote::{Remote, Way};
 
 /// What a link's target is.
 pub enum Target {

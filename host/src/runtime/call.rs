@@ -58,6 +58,28 @@ pub enum CallError {
         /// The callee.
         component: String,
     },
+    /// The component runs on no host that can be reached. It did nothing.
+    #[error("component {component} runs nowhere in this lattice")]
+    Unreachable {
+        /// The callee.
+        component: String,
+    },
+    /// The conversation with another host broke off. What the callee did is not known.
+    #[error("the call to component {component} on another host was lost: {reason}")]
+    Lost {
+        /// The callee.
+        component: String,
+        /// How it broke off.
+        reason: String,
+    },
+    /// The caller has no link that leads anywhere for this import.
+    #[error("component {component} has no link for {import}")]
+    NotLinked {
+        /// The caller.
+        component: String,
+        /// What it imports.
+        import: String,
+    },
     /// No instance could be made. The callee did nothing.
     #[error("component {component} cannot be instantiated: {reason}")]
     Instantiate {
@@ -97,7 +119,10 @@ impl CallError {
     /// Whether the callee may have done something before the call failed.
     #[must_use]
     pub fn may_have_acted(&self) -> bool {
-        matches!(self, Self::DeadlineExceeded { .. } | Self::Trap { .. } | Self::Nested { .. })
+        matches!(
+            self,
+            Self::DeadlineExceeded { .. } | Self::Trap { .. } | Self::Nested { .. } | Self::Lost { .. }
+        )
     }
 
     /// The failure where it began, below any nesting.
@@ -116,6 +141,9 @@ impl CallError {
             Self::Overloaded { .. } => "overloaded",
             Self::NotRunning { .. } => "not_running",
             Self::Instantiate { .. } => "instantiate",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Lost { .. } => "lost",
+            Self::NotLinked { .. } => "not_linked",
             Self::TooDeep => "too_deep",
             Self::DeadlineExceeded { .. } => "deadline",
             Self::Trap { .. } => "trap",

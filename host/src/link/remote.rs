@@ -1,0 +1,42 @@
+//! A link to a component or provider that runs elsewhere: the call leaves the process with its values, its deadline and its trace.
+
+use async_trait::async_trait;
+use wasmtime::component::{Type, Val};
+
+use crate::runtime::{CallContext, CallError};
+
+/// What one imported function calls when its target does not run here.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// Id of the caller.
+    pub source: String,
+    /// Id of the callee.
+    pub target: String,
+    /// Name of the link, `default` unless the manifest gives another.
+    pub link: String,
+    /// The interface as the caller imports it, with its version: `wasi:keyvalue/store@0.2.0-draft`.
+    pub interface: String,
+    /// The function.
+    pub function: String,
+    /// Types of its parameters.
+    pub params: Vec<Type>,
+    /// Types of its results: none or one.
+    pub results: Vec<Type>,
+}
+
+/// The road to other hosts.
+#[async_trait]
+pub trait Remote: Send + Sync + 'static {
+    /// Calls the function over there and fills `results`.
+    ///
+    /// # Errors
+    /// [`CallError::Unreachable`] when nobody took the call, [`CallError::DeadlineExceeded`] or [`CallError::Lost`] when it is not known
+    /// what the callee did.
+    async fn call(
+        &self,
+        way: &Way,
+        params: &[Val],
+        results: &mut [Val],
+        call: CallContext,
+    ) -> Result<(), CallError>;
+}

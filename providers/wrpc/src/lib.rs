@@ -1,0 +1,1 @@
+//! The provider libraries served over wRPC.
