@@ -44,3 +44,27 @@ pub const BACKGROUND_CALL: Duration = Duration::from_secs(30);
 
 /// Pause between two attempts to reach a service that is not there at start-up.
 pub const CONNECT_RETRY: Duration = Duration::from_secs(1);
+
+/// What happens without being asked for is kept this long for slow listeners.
+pub const NOTICES: usize = 256;
+
+/// New code may come a moment before its links: a lattice sends both at once.
+pub const LINK_GRACE: Duration = Duration::from_secs(3);
+
+/// How often new code looks for its links in that time.
+pub const LINK_POLL: Duration = Duration::from_millis(50);
+
+/// A version that replaces a running one must reach what its links lead to within this time, or is refused.
+pub const CONNECT_FOR_CHANGE: Duration = Duration::from_secs(10);
+
+/// For so long the version before is kept, to serve again if the new one is broken.
+pub const PROBATION: Duration = Duration::from_secs(10);
+
+/// Fewer traps than these say nothing.
+pub const PROBATION_TRAPS: u64 = 3;
+
+/// From this share of its calls on, in per cent, a version that traps is broken.
+pub const PROBATION_PERCENT: u64 = 50;
+
+/// Pause before what a capability sets in motion is started again after it failed; doubled each time up to the second figure.
+pub const TRIGGER_RESTART: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));

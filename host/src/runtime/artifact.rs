@@ -83,6 +83,23 @@ impl Artifacts {
         Self { engine, root, cache }
     }
 
+    /// Reads, verifies and compiles a component off the async threads.
+    ///
+    /// # Errors
+    /// [`ArtifactError`], naming the file.
+    pub async fn fetch(
+        self: &std::sync::Arc<Self>,
+        image: &crate::manifest::ImageReference,
+    ) -> Result<Artifact, ArtifactError> {
+        let crate::manifest::ImageReference::File(path) = image else {
+            return Err(ArtifactError::Oci(image.to_string()));
+        };
+        let (this, path) = (self.clone(), path.clone());
+        tokio::task::spawn_blocking(move || this.load(&path))
+            .await
+            .map_err(|panic| ArtifactError::Oci(panic.to_string()))?
+    }
+
     /// Reads, verifies and compiles a component; blocking, so call it off the async threads.
     ///
     /// # Errors

@@ -153,8 +153,27 @@ impl Slot {
         self.current.load_full().ok_or_else(|| CallError::NotRunning { component: self.name.clone() })
     }
 
-    /// Puts a version in place; calls that began on the one before end there.
-    pub fn install(&self, component: Component) {
-        self.current.store(Some(Arc::new(component)));
+    /// Puts a version in place; calls that began on the one before end there, and it is gone when the last of them has ended and nobody
+    /// holds it any more. Gives back the one before.
+    pub fn install(&self, component: Arc<Component>) -> Option<Arc<Component>> {
+        self.current.swap(Some(component))
+    }
+
+    /// Puts `after` in the place of `before`, unless something else took it meanwhile.
+    #[must_use]
+    pub fn replace(&self, before: &Arc<Component>, after: Arc<Component>) -> bool {
+        let found = self.current.compare_and_swap(&Some(before.clone()), Some(after));
+        found.as_ref().is_some_and(|found| Arc::ptr_eq(found, before))
+    }
+
+    /// Whether this very version is the one that new calls reach.
+    #[must_use]
+    pub fn serves(&self, component: &Arc<Component>) -> bool {
+        self.current.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, component))
+    }
+
+    /// Takes away what runs; new calls find nothing.
+    pub fn clear(&self) -> Option<Arc<Component>> {
+        self.current.swap(None)
     }
 }
