@@ -11,7 +11,8 @@ use crate::runtime::{CallContext, CallError, TraceContext};
 
 const SOURCE: &str = "source-id";
 const LINK: &str = "link-name";
-const TRACE_PARENT: &str = "traceparent";
+/// Of W3C Trace Context, here and in HTTP.
+pub(super) const TRACE_PARENT: &str = "traceparent";
 const TRACE_STATE: &str = "tracestate";
 /// Ours: milliseconds until nobody waits any more.
 const TIMEOUT: &str = "swiftcart-timeout-ms";

@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use swiftcart_provider_http::{Handler as _, HandlerError, ResponseBody};
 
 use super::super::codec::{CodecError, Source, put_bytes, put_unsigned};
-use super::super::context;
+use super::super::context::{self, TRACE_PARENT};
 use super::super::exchange::{Exchange, ExchangeError, Params, Piece};
 use super::Callee;
 use crate::capability::http_server::Gateway;
@@ -65,6 +65,7 @@ pub(super) async fn answer(callee: &Callee, message: Message) {
         Err(error) => return refuse(&exchange, &error).await,
     };
     let deadline = call.deadline;
+    let is_traced = message.headers.as_ref().is_some_and(|headers| headers.get(TRACE_PARENT).is_some());
     let Ok(request) = tokio::time::timeout_at(deadline.into(), request(callee, &exchange, message)).await else {
         return exchange.answer(error(RESPONSE_TIMEOUT)).await;
     };
@@ -76,9 +77,11 @@ pub(super) async fn answer(callee: &Callee, message: Message) {
             return exchange.answer(error(if too_large { REQUEST_BODY_SIZE } else { INTERNAL_ERROR })).await;
         }
     };
-    // The trace of the call is the one that the caller's headers continue; the request's own may be older.
-    if let Ok(value) = call.trace.to_string().parse() {
-        request.headers_mut().insert("traceparent", value);
+    // The headers of the call continue the trace further than those of the request, which its sender may only have passed on.
+    if (is_traced || !request.headers().contains_key(TRACE_PARENT))
+        && let Ok(value) = call.trace.to_string().parse()
+    {
+        request.headers_mut().insert(TRACE_PARENT, value);
     }
     let gateway = Gateway::new(callee.slot.load_full());
     match tokio::time::timeout_at(deadline.into(), gateway.handle(request, deadline)).await {
@@ -181,10 +184,10 @@ impl Body {
 
     async fn rest(mut self, callee: &Callee, params: &mut Params) -> Result<Bytes, RequestError> {
         // Only few large bodies are held at once; small ones are here with their first piece.
-        let mut _large = None;
+        let mut permit = None;
         while !self.done {
-            if _large.is_none() && self.raw.len() + self.whole.len() > 64 << 10 {
-                _large = callee.large.acquire().await.ok();
+            if permit.is_none() && self.raw.len() + self.whole.len() > 64 << 10 {
+                permit = callee.large.acquire().await.ok();
             }
             if let Piece::Nested(path, piece) = params.next().await? {
                 self.piece(&path, &piece)?;
@@ -316,7 +319,7 @@ mod tests {
         let mut bytes = BytesMut::from(body);
         // Trailers pending, POST.
         bytes.extend_from_slice(&[0, 2, 1]);
-        put_bytes(b"/orders?x=1", &mut bytes).unwrap();
+        put_bytes(b"/things?x=1", &mut bytes).unwrap();
         bytes.extend_from_slice(&[1, 0, 1]);
         put_bytes(b"shop.example:80", &mut bytes).unwrap();
         put_unsigned(headers.len() as u64, &mut bytes);
@@ -337,7 +340,7 @@ mod tests {
         assert!(head.body.is_none());
         let request = head.parts.body(()).unwrap();
         assert_eq!(request.method(), http::Method::POST);
-        assert_eq!(request.uri(), "http://shop.example:80/orders?x=1");
+        assert_eq!(request.uri(), "http://shop.example:80/things?x=1");
         assert_eq!(request.headers().len(), 1);
         assert_eq!(request.headers()["accept"], "*/*");
         for end in 0..bytes.len() {
