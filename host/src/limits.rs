@@ -68,3 +68,33 @@ pub const PROBATION_PERCENT: u64 = 50;
 
 /// Pause before what a capability sets in motion is started again after it failed; doubled each time up to the second figure.
 pub const TRIGGER_RESTART: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// Parameters, or results, of one call between hosts. Decoded they take up to 40 times as much, because the engine holds each byte of a
+/// `list<u8>` as a value of its own.
+pub const MAX_REMOTE_BYTES: usize = 8 << 20;
+
+/// Values in the parameters, or results, of one call between hosts; 40 bytes each, so this is 160 MiB.
+pub const MAX_REMOTE_VALUES: usize = 4 << 20;
+
+/// Types of a call between hosts may nest this deep; the deepest of ours nests six times.
+pub const MAX_REMOTE_NESTING: u32 = 64;
+
+/// A call from another host that does not say how long its caller waits: what wasmCloud's own host and SDK wait.
+pub const REMOTE_CALL: Duration = Duration::from_secs(10);
+
+/// The longest time that a caller on another host may ask for: what the host itself gives to work that no client waits for.
+pub const MAX_REMOTE_CALL: Duration = BACKGROUND_CALL;
+
+/// Calls from other hosts that one component serves at once, queue included. Above it they wait where they arrived; the pool's own queue
+/// (256 by default) refuses long before that.
+pub const MAX_REMOTE_CALLS: usize = 1_024;
+
+/// Calls from other hosts whose parameters need more than one message, at once for the whole host: these are the ones that take memory
+/// before a component's own limits see them.
+pub const MAX_LARGE_REMOTE_CALLS: usize = 4;
+
+/// The message that tells another host why a call failed is cut here.
+pub const MAX_REMOTE_FAILURE_BYTES: usize = 16 << 10;
+
+/// How long the server of the lattice may take to confirm a new subscription.
+pub const SUBSCRIBE: Duration = Duration::from_secs(2);

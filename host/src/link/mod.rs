@@ -1,7 +1,7 @@
 //! Where does an import lead? Builds the linker of one component from its links: an import without a link, a link that leads nowhere, or
 //! two sides that do not fit are errors that name the component, the import and the link. Deny by default.
 
-mod failure;
+pub(crate) mod failure;
 mod local;
 mod remote;
 
