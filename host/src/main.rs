@@ -11,6 +11,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if let Some(code) = swiftcart_host::lattice::provider::guard() {
+        return code;
+    }
     let cli = Cli::parse();
     if let Err(error) = telemetry::init_logs(&cli.log.config()) {
         eprintln!("swiftcart-host: {error}");

@@ -4,6 +4,7 @@
 mod apt;
 mod cache;
 mod java;
+mod journal;
 mod node;
 mod python;
 
