@@ -7,6 +7,7 @@ mod nats;
 mod postgres;
 mod ready;
 mod redis;
+mod registry;
 mod simulator;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ pub use maildev::Maildev;
 pub use nats::Nats;
 pub use postgres::Postgres;
 pub use redis::Redis;
+pub use registry::Registry;
 pub use simulator::{Issuer, Psp};
 
 pub(crate) use ready::Ready;
