@@ -32,11 +32,5 @@ pub trait Remote: Send + Sync + 'static {
     /// # Errors
     /// [`CallError::Unreachable`] when nobody took the call, [`CallError::DeadlineExceeded`] or [`CallError::Lost`] when it is not known
     /// what the callee did.
-    async fn call(
-        &self,
-        way: &Way,
-        params: &[Val],
-        results: &mut [Val],
-        call: CallContext,
-    ) -> Result<(), CallError>;
+    async fn call(&self, way: &Way, params: &[Val], results: &mut [Val], call: CallContext) -> Result<(), CallError>;
 }

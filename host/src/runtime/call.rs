@@ -119,10 +119,7 @@ impl CallError {
     /// Whether the callee may have done something before the call failed.
     #[must_use]
     pub fn may_have_acted(&self) -> bool {
-        matches!(
-            self,
-            Self::DeadlineExceeded { .. } | Self::Trap { .. } | Self::Nested { .. } | Self::Lost { .. }
-        )
+        matches!(self, Self::DeadlineExceeded { .. } | Self::Trap { .. } | Self::Nested { .. } | Self::Lost { .. })
     }
 
     /// The failure where it began, below any nesting.

@@ -29,9 +29,8 @@ pub async fn store_configs(lattice: &Lattice, name: &str, configs: &Configs) -> 
     let mut changed = 0;
     for (config, pairs) in configs {
         let before = store.get(config.as_str()).await.with_context(|| format!("reading the config {config}"))?;
-        let same = before.is_some_and(|bytes| {
-            serde_json::from_slice::<Value>(&bytes).is_ok_and(|before| before == json!(pairs))
-        });
+        let same = before
+            .is_some_and(|bytes| serde_json::from_slice::<Value>(&bytes).is_ok_and(|before| before == json!(pairs)));
         if !same {
             let text = serde_json::to_vec(pairs)?;
             store.put(config.as_str(), text.into()).await.with_context(|| format!("writing the config {config}"))?;
@@ -49,14 +48,15 @@ pub async fn deploy(lattice: &Lattice, application: &Application, deadline: Dura
     let application = application.clone().pinned();
     let (name, version) = (application.name(), application.version());
     let put = lattice.model("put", application.document()).await.context("handing the manifest to wadm")?;
-    let message = put["message"].as_str().unwrap_or_default();
+    let (result, message) = said(&put);
     // The same content has the same version, so it is there already after a restart.
     ensure!(
-        matches!(put["result"].as_str(), Some("created" | "newversion")) || message.ends_with("already exists"),
+        matches!(result, "created" | "newversion") || message.ends_with("already exists"),
         "wadm does not take the manifest: {message}"
     );
     let deployed = lattice.model(&format!("deploy.{name}"), &json!({ "version": version })).await?;
-    ensure!(deployed["result"] == "acknowledged", "wadm does not deploy {name}: {}", deployed["message"]);
+    let (result, message) = said(&deployed);
+    ensure!(result == "acknowledged", "wadm does not deploy {name}: {message}");
     eventually(deadline, &format!("the deployment of {name}"), async || {
         let answer = lattice.model(&format!("status.{name}"), &Value::Null).await?;
         let status = answer.pointer("/status/status/type").and_then(Value::as_str).unwrap_or("unknown");
@@ -68,6 +68,12 @@ pub async fn deploy(lattice: &Lattice, application: &Application, deadline: Dura
     .await
 }
 
+/// Result and message of an answer of wadm.
+fn said(answer: &Value) -> (&str, &str) {
+    let text = |member: &str| answer.get(member).and_then(Value::as_str).unwrap_or_default();
+    (text("result"), text("message"))
+}
+
 /// What wadm has not brought about yet, one sentence each.
 fn unfinished(status: &Value) -> Vec<String> {
     let scalers = status.pointer("/status/scalers").and_then(Value::as_array).into_iter().flatten();
@@ -76,7 +82,8 @@ fn unfinished(status: &Value) -> Vec<String> {
             let info = scaler.get("status").or_else(|| scaler.get("info"))?;
             let what = format!("{} {}", scaler["kind"].as_str()?, scaler["name"].as_str()?);
             let said = info["message"].as_str().unwrap_or_default();
-            (info["type"] != "deployed").then(|| format!("{what}: {} {said}", info["type"].as_str().unwrap_or_default()))
+            (info["type"] != "deployed")
+                .then(|| format!("{what}: {} {said}", info["type"].as_str().unwrap_or_default()))
         })
         .collect()
 }

@@ -196,7 +196,11 @@ fn member(
     member.lattice.clone_from(&lattice.name);
     member.labels.clone_from(&lattice.labels);
     member.migrations_root = Some(options.migrations_root.clone());
-    environment.push(("SWIFTCART_HOST_CACHE_DIR".to_owned(), cache_dir(place, options)?.display().to_string()));
+    environment.extend([
+        ("SWIFTCART_HOST_CACHE_DIR".to_owned(), cache_dir(place, options)?.display().to_string()),
+        // So often that wadm, which gives a silent host up after fifteen seconds, never does so by mistake.
+        ("SWIFTCART_HOST_HEARTBEAT_INTERVAL_MS".to_owned(), "5000".to_owned()),
+    ]);
     member.environment = environment;
     let host = LatticeHost::prepare(place, &member)?;
     addresses.admin_url = Some(host.admin_url().to_owned());
@@ -237,12 +241,7 @@ fn host_and_port(url: &str) -> &str {
 }
 
 /// The configurations that the manifest names without giving their values.
-fn configs(
-    addresses: &Addresses,
-    edge: SocketAddr,
-    seal_public: &str,
-    more: &[(String, String, String)],
-) -> Configs {
+fn configs(addresses: &Addresses, edge: SocketAddr, seal_public: &str, more: &[(String, String, String)]) -> Configs {
     let edge = edge.to_string();
     let entries = [
         ("kafka", "bootstrap_servers", addresses.kafka_bootstrap_servers.as_str()),
