@@ -7,6 +7,7 @@ mod deployment;
 mod external;
 mod host;
 mod state;
+mod swap;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ pub use deployment::{deploy, store_configs};
 pub use external::External;
 pub use host::{Host, HostOptions, LatticeOptions, MACHINE_CONFIGS};
 pub use state::{Addresses, Recorded, State, down};
+pub use swap::{hosts_of, swap};
 
 use crate::client::Client;
 use crate::eventually;
