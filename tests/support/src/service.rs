@@ -2,6 +2,7 @@
 //! Invariant: a restart keeps ports and data.
 
 mod kafka;
+mod lattice_host;
 mod maildev;
 mod nats;
 mod postgres;
@@ -9,6 +10,7 @@ mod ready;
 mod redis;
 mod registry;
 mod simulator;
+mod wadm;
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -18,13 +20,16 @@ use anyhow::{Context, bail};
 use tokio::time::{Instant, sleep, timeout};
 
 pub use kafka::{Kafka, KafkaNode};
+pub use lattice_host::{LatticeHost, LatticeHostOptions};
 pub use maildev::Maildev;
 pub use nats::Nats;
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use registry::Registry;
 pub use simulator::{Issuer, Psp};
+pub use wadm::Wadm;
 
+pub(crate) use lattice_host::authority as lattice_address;
 pub(crate) use ready::Ready;
 
 use crate::process::{Launch, Process, ProcessId, StopSignal, tail};

@@ -3,6 +3,7 @@
 
 mod apt;
 mod cache;
+mod cargo;
 mod java;
 mod journal;
 mod node;

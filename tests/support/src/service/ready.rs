@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::client::http_client;
+use crate::lattice::Lattice;
 
 /// The question that a ready service answers.
 #[derive(Clone, Debug)]
@@ -24,6 +25,10 @@ pub(crate) enum Ready {
     Registry { port: u16, locked: bool },
     /// SMTP greeting and a web page.
     Mail { smtp_port: u16, url: String },
+    /// A list of applications.
+    Wadm { nats_url: String },
+    /// An answer of this very host to a ping.
+    LatticeHost { nats_url: String, lattice: String, id: String },
 }
 
 impl Ready {
@@ -55,6 +60,12 @@ impl Ready {
                 ensure!(&greeting == b"220", "the mail server greets with something else than 220");
                 stream.write_all(b"QUIT\r\n").await?;
                 http(url).await
+            }
+            Self::Wadm { nats_url } => Lattice::connect(nats_url, "default").await?.applications().await.map(drop),
+            Self::LatticeHost { nats_url, lattice, id } => {
+                let hosts = Lattice::connect(nats_url, lattice).await?.ping_until(id).await?;
+                ensure!(hosts, "the host {id} does not answer a ping");
+                Ok(())
             }
         }
     }

@@ -21,8 +21,9 @@ pub fn cache_folder() -> anyhow::Result<PathBuf> {
 
 /// Holds the lock of a name until dropped.
 pub(super) fn lock(cache: &Path, name: &str, progress: &Progress) -> anyhow::Result<fs::File> {
-    fs::create_dir_all(cache).with_context(|| format!("making the cache folder {}", cache.display()))?;
     let path = cache.join(format!("{name}.lock"));
+    let folder = path.parent().unwrap_or(cache);
+    fs::create_dir_all(folder).with_context(|| format!("making the cache folder {}", folder.display()))?;
     let file = fs::OpenOptions::new()
         .create(true)
         .truncate(false)
