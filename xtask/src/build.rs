@@ -55,15 +55,16 @@ pub(crate) fn components(workspace: &Workspace, guests: bool) -> anyhow::Result<
         cargo.args(["--package", &package.name]);
     }
     process::run(&mut cargo)?;
-    let built = workspace.target.join(TARGET).join("release");
-    for package in wanted {
-        let Some(file) = &package.component else { continue };
-        let folder = if is_guest(package) { workspace.guests() } else { workspace.artifacts() };
-        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        let to = folder.join(format!("{}.wasm", short_name(package)));
-        copy_if_changed(&built.join(format!("{file}.wasm")), &to)?;
-    }
-    Ok(())
+    wanted.into_iter().try_for_each(|package| publish(workspace, package).map(drop))
+}
+
+/// Copies a built component to where hosts find it. True if it is another than before.
+pub(crate) fn publish(workspace: &Workspace, package: &Package) -> anyhow::Result<bool> {
+    let Some(file) = &package.component else { return Ok(false) };
+    let folder = if is_guest(package) { workspace.guests() } else { workspace.artifacts() };
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let built = workspace.target.join(TARGET).join("release").join(format!("{file}.wasm"));
+    copy_if_changed(&built, &folder.join(format!("{}.wasm", short_name(package))))
 }
 
 /// Builds native programs. The whole workspace is named so that cargo chooses the same features of every dependency as
@@ -94,14 +95,14 @@ pub(crate) fn is_guest(package: &Package) -> bool {
 }
 
 /// The folder's name is the component's name in manifests.
-fn short_name(package: &Package) -> &str {
+pub(crate) fn short_name(package: &Package) -> &str {
     package.folder.rsplit('/').next().unwrap_or(&package.name)
 }
 
-fn copy_if_changed(from: &Path, to: &Path) -> anyhow::Result<()> {
+fn copy_if_changed(from: &Path, to: &Path) -> anyhow::Result<bool> {
     let bytes = fs::read(from).with_context(|| format!("reading {}", from.display()))?;
     if fs::read(to).is_ok_and(|old| old == bytes) {
-        return Ok(());
+        return Ok(false);
     }
     // A running host may be watching: it must see the old bytes or the new ones, never half.
     let partial = to.with_extension("wasm.partial");
@@ -109,7 +110,7 @@ fn copy_if_changed(from: &Path, to: &Path) -> anyhow::Result<()> {
         .and_then(|()| fs::rename(&partial, to))
         .with_context(|| format!("writing {}", to.display()))?;
     println!("{} ({} KB)", to.display(), bytes.len() / 1024);
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -122,9 +123,9 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         let (from, to) = (folder.join("from.wasm"), folder.join("to.wasm"));
         fs::write(&from, "one").unwrap();
-        copy_if_changed(&from, &to).unwrap();
+        assert!(copy_if_changed(&from, &to).unwrap());
         let first = fs::metadata(&to).unwrap().modified().unwrap();
-        copy_if_changed(&from, &to).unwrap();
+        assert!(!copy_if_changed(&from, &to).unwrap());
         assert_eq!(fs::metadata(&to).unwrap().modified().unwrap(), first);
         fs::write(&from, "two").unwrap();
         copy_if_changed(&from, &to).unwrap();

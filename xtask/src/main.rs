@@ -4,8 +4,10 @@
 mod bench;
 mod build;
 mod check;
+mod config;
 mod deny;
 mod dependencies;
+mod dev;
 mod down;
 mod packages;
 mod process;
@@ -34,6 +36,10 @@ struct Arguments {
 enum Command {
     /// Starts everything and runs the shop in the foreground, without Docker.
     Up(up::Arguments),
+    /// Watches the checkout: what is saved is built and swapped into the shop that `up` runs.
+    Dev(dev::Arguments),
+    /// Puts the named configs of a file on a lattice.
+    Config(config::Arguments),
     /// Stops a shop that was left running.
     Down(down::Arguments),
     /// Prints an access token of the development issuer.
@@ -65,6 +71,8 @@ fn run(command: Command) -> anyhow::Result<()> {
     let workspace = Workspace::find()?;
     match command {
         Command::Up(arguments) => up::run(&workspace, &arguments),
+        Command::Dev(arguments) => dev::run(&workspace, &arguments),
+        Command::Config(arguments) => config::run(&workspace, &arguments),
         Command::Down(arguments) => down::run(&workspace, &arguments),
         Command::Token(arguments) => token::run(&workspace, &arguments),
         Command::Check(arguments) => check::run(&workspace, &arguments),

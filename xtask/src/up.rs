@@ -1,4 +1,4 @@
-//! `cargo xtask up`: the whole shop in the foreground. Invariant: when the command ends, for whatever reason, nothing that it started
+//! `cargo xtask up`: the whole shop in the foreground, as a lattice of one host. Invariant: when the command ends, for whatever reason, nothing that it started
 //! runs on; what the shop stored stays in the data folder.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use swiftcart_support::shop::{Addresses, HostOptions, Shop, ShopOptions};
+use swiftcart_support::shop::{Addresses, HostOptions, LatticeOptions, Shop, ShopOptions};
 use swiftcart_support::tools::Progress;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,6 +16,10 @@ use crate::{build, dependencies, seed};
 
 /// Where the shop listens if nobody else does.
 const DEFAULT_PORT: u16 = 8080;
+/// Where `wash` and other programs look for NATS.
+const NATS_PORT: u16 = 4222;
+/// The lattice that they ask for.
+const LATTICE: &str = "default";
 /// The printed token outlives a working day.
 const TOKEN_SECONDS: i64 = 12 * 3600;
 
@@ -29,6 +33,12 @@ pub(crate) struct Arguments {
     /// Port of the shop's API on 127.0.0.1; by default 8080, or a free one when that is taken.
     #[arg(long)]
     port: Option<u16>,
+    /// Name of the lattice. On a NATS server that others use too (`NATS_URL`), take a name of your own.
+    #[arg(long, default_value = LATTICE)]
+    lattice: String,
+    /// The host reads the manifest itself: no wadm, no `wash`, no swaps.
+    #[arg(long)]
+    standalone: bool,
 }
 
 #[derive(clap::Args)]
@@ -99,9 +109,13 @@ async fn start(
     let mut host =
         HostOptions::new(&workspace.program("swiftcart-host"), &manifest, &workspace.artifacts(), &migrations);
     host.edge_address = edge;
+    if !arguments.standalone {
+        host.lattice = Some(LatticeOptions::new(&arguments.lattice, &workspace.root.join("wadm/server")));
+    }
     let data = arguments.data.path(workspace);
     let mut options = ShopOptions::new(&data, &workspace.program("swiftcart-sim")).with_host(host);
     options.progress = progress.clone();
+    options.nats_port = Some(NATS_PORT);
     let shop = Shop::start(options).await?;
     if !arguments.no_seed {
         progress.say("Entering the demo products");
@@ -131,6 +145,10 @@ fn describe(shop: &Shop, arguments: &Arguments) -> anyhow::Result<()> {
         println!("  {what:<22} {place}");
     }
     println!("  {:<22} {}", "logs", shop.data_dir().join("logs").display());
+    if let (Some(nats), Some(lattice)) = (&addresses.nats_url, &addresses.lattice) {
+        println!("\nwasmCloud's own tools work on this lattice, and `cargo xtask dev` swaps in what you save:\n");
+        println!("  {}wash app list", wash_environment(nats, lattice));
+    }
     let token = token::mint(&shop.client()?, &Holder::buyer(), TOKEN_SECONDS)?;
     let key = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_millis();
     println!("\nPlace an order (pasted again it answers the same: the key makes it one order):\n");
@@ -164,6 +182,20 @@ fn rows(addresses: &Addresses, edge: &str) -> Vec<(&'static str, String)> {
     rows
 }
 
+/// What `wash` must be told; nothing where it looks by itself.
+fn wash_environment(nats_url: &str, lattice: &str) -> String {
+    let address = without_password(nats_url);
+    let address = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, "4222"));
+    let wanted = [
+        ("WASMCLOUD_CTL_HOST", host, "127.0.0.1"),
+        ("WASMCLOUD_CTL_PORT", port, "4222"),
+        ("WASMCLOUD_LATTICE", lattice, LATTICE),
+    ];
+    let told = wanted.iter().filter(|(_, value, default)| value != default);
+    told.map(|(name, value, _)| format!("{name}={value} ")).collect()
+}
+
 /// A terminal is copied into chats and tickets; passwords stay in the state file.
 fn without_password(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
@@ -180,6 +212,13 @@ mod tests {
     fn a_password_is_not_shown() {
         assert_eq!(without_password("postgres://admin:secret@127.0.0.1:5/x"), "postgres://127.0.0.1:5/x");
         assert_eq!(without_password("redis://127.0.0.1:6/0"), "redis://127.0.0.1:6/0");
+    }
+
+    #[test]
+    fn wash_is_told_only_what_it_does_not_assume() {
+        assert_eq!(wash_environment("nats://127.0.0.1:4222", "default"), "");
+        let told = wash_environment("nats://me:secret@nats.example:4300", "mine");
+        assert_eq!(told, "WASMCLOUD_CTL_HOST=nats.example WASMCLOUD_CTL_PORT=4300 WASMCLOUD_LATTICE=mine ");
     }
 
     #[test]

@@ -103,6 +103,20 @@ impl Place {
         Ok(text)
     }
 
+    /// From now on a name has this port, if nobody else uses it.
+    ///
+    /// # Errors
+    /// When the choice cannot be written down.
+    pub fn prefer(&self, name: &str, port: u16) -> anyhow::Result<()> {
+        let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if free(port) && given.insert(port) {
+            ports.insert(name.to_owned(), port);
+            write_private(&self.root.join("ports.json"), &serde_json::to_vec_pretty(&*ports)?)?;
+        }
+        Ok(())
+    }
+
     /// The port of this name: the remembered one if it is free, else another.
     ///
     /// # Errors
@@ -168,5 +182,10 @@ mod tests {
         assert_ne!(second.port("a").unwrap(), port);
         let mode = fs::metadata(folder.path().join("secrets/s")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        let wished = pick(&BTreeSet::new()).unwrap();
+        second.prefer("wished", wished).unwrap();
+        second.prefer("too late", port).unwrap();
+        assert_eq!(second.port("wished").unwrap(), wished);
+        assert_ne!(second.port("too late").unwrap(), port);
     }
 }

@@ -1,28 +1,37 @@
 //! A whole shop: all services, the four databases and the host. Invariant: a second start on the same data folder finds the same data, keys,
 //! passwords and (if free) ports; one data folder is used by one shop at a time.
 
+mod application;
 mod database;
+mod deployment;
 mod external;
 mod host;
 mod state;
+mod swap;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crypto_box::SecretKey;
 
+pub use application::{Application, Configs, read_configs};
 pub use database::DATABASES;
+pub use deployment::{deploy, store_configs};
 pub use external::External;
-pub use host::{Host, HostOptions};
+pub use host::{Host, HostOptions, LatticeOptions, MACHINE_CONFIGS};
 pub use state::{Addresses, Recorded, State, down};
+pub use swap::{hosts_of, swap};
 
 use crate::client::Client;
+use crate::eventually;
+use crate::lattice::Lattice;
 use crate::place::Place;
 use crate::process::Lifetime;
-use crate::service::{Issuer, Kafka, Maildev, Nats, Postgres, Psp, Redis, Service};
+use crate::service::{Issuer, Kafka, Maildev, Nats, Postgres, Psp, Redis, Service, Wadm};
 use crate::tools::{Installed, Progress, Tools, Wanted};
 
 /// What a shop is made of.
@@ -36,8 +45,10 @@ pub struct ShopOptions {
     pub host: Option<HostOptions>,
     /// Whether it ends with this process.
     pub lifetime: Lifetime,
-    /// Start a NATS server too.
+    /// Start a NATS server too. A host on a lattice needs one.
     pub nats: bool,
+    /// Where its clients look for it, if that port is free; otherwise it gets another.
+    pub nats_port: Option<u16>,
     /// Servers that run already.
     pub external: External,
     /// Where progress is told.
@@ -54,6 +65,7 @@ impl ShopOptions {
             host: None,
             lifetime: Lifetime::WithParent,
             nats: true,
+            nats_port: None,
             external: External::from_environment(),
             progress: Progress::silent(),
         }
@@ -94,6 +106,8 @@ pub struct Shop {
     pub psp: Psp,
     /// The token issuer.
     pub issuer: Issuer,
+    /// wadm, if the host is a member of a lattice.
+    pub wadm: Option<Wadm>,
     /// The host.
     pub host: Option<Host>,
     addresses: Addresses,
@@ -118,7 +132,10 @@ impl Shop {
         if let Some(host) = &options.host {
             options.progress.say("Starting the host");
             shop.host = Some(Host::prepare(&shop.place, &mut shop.addresses, host)?);
-            let started = shop.start_host().await;
+            let started = match &host.lattice {
+                None => shop.start_host().await,
+                Some(lattice) => shop.start_lattice(host, lattice, &options.progress).await,
+            };
             // Also when it failed: a detached host that never got ready must be found by `down`.
             shop.remember(&options)?;
             started?;
@@ -146,6 +163,9 @@ impl Shop {
             anyhow::Ok((postgres, admin_url, urls))
         };
         let redis = optional(installed.redis_server.as_deref(), async |program| Redis::start_in(&place, program).await);
+        if let Some(port) = options.nats_port {
+            place.prefer("nats", port)?;
+        }
         let nats = optional(installed.nats_server.as_deref(), async |program| Nats::start_in(&place, program).await);
         let kafka = optional(installed.kafka.as_ref(), async |program| Kafka::start_in(&place, program).await);
         let maildev = optional(installed.maildev.as_ref(), async |program| Maildev::start_in(&place, program).await);
@@ -178,8 +198,46 @@ impl Shop {
             issuer_keys: issuer.keys().to_owned(),
             edge_url: None,
             admin_url: None,
+            lattice: None,
         };
-        Ok(Self { postgres, redis, nats, kafka, maildev, psp, issuer, host: None, addresses, place, _lock: lock })
+        let (wadm, host) = (None, None);
+        Ok(Self { postgres, redis, nats, kafka, maildev, psp, issuer, wadm, host, addresses, place, _lock: lock })
+    }
+
+    /// Configs first, so that nothing starts with the addresses of an earlier run; then the host and wadm; then the manifest.
+    async fn start_lattice(
+        &mut self,
+        host: &HostOptions,
+        lattice: &LatticeOptions,
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
+        let nats_url = self.addresses.nats_url.clone().context("a lattice needs NATS")?;
+        let application = Application::read(&host.manifest)?;
+        let program = {
+            let (progress, source) = (progress.clone(), lattice.wadm_source.clone());
+            tokio::task::spawn_blocking(move || Tools::new(progress)?.wadm(&source)).await??
+        };
+        let control = Lattice::connect(&nats_url, &lattice.name).await?;
+        let configs = self.host.as_ref().context("this shop has no host")?.configs();
+        store_configs(&control, &lattice.name, configs).await?;
+        self.start_host().await?;
+        self.wadm = Some(Wadm::start_in(&self.place, &program, &nats_url).await?);
+        progress.say("Deploying the application");
+        deploy(&control, &application, host.ready_deadline).await?;
+        self.serves(host.ready_deadline).await
+    }
+
+    /// Waits until the host is ready and the edge answers a request with anything but a failure of its own.
+    async fn serves(&self, deadline: Duration) -> anyhow::Result<()> {
+        let client = self.client()?;
+        eventually(deadline, "the first answer of the shop", async || {
+            let ready = client.admin("/readyz").await?;
+            ensure!(ready.status == 200, "the host is not ready: {}", ready.text());
+            let products = client.get("/products", None).await?;
+            ensure!(products.status == 200, "the shop answers {}: {}", products.status, products.text());
+            Ok(())
+        })
+        .await
     }
 
     async fn start_host(&mut self) -> anyhow::Result<()> {
@@ -221,6 +279,7 @@ impl Shop {
     pub fn services(&mut self) -> Vec<&mut Service> {
         let mut services: Vec<&mut Service> = Vec::new();
         services.extend(self.host.as_deref_mut());
+        services.extend(self.wadm.as_deref_mut());
         services.extend([&mut *self.psp, &mut *self.issuer]);
         services.extend(self.postgres.as_deref_mut());
         services.extend(self.redis.as_deref_mut());

@@ -80,8 +80,10 @@ impl LatticeHost {
     pub fn prepare(place: &Place, options: &LatticeHostOptions) -> anyhow::Result<Self> {
         ensure!(options.binary.exists(), "the host program {} is not there", options.binary.display());
         let (nats_host, nats_port) = authority(&options.nats_url)?;
-        let pair = KeyPair::new_server();
-        let seed = pair.seed().context("making a host's key")?;
+        // Kept with the data: wadm's records of a host that starts again are then about this host, not about one that will never return.
+        let fresh = KeyPair::new_server().seed().context("making a host's key")?;
+        let seed = place.secret_or(&format!("{}-seed", options.name), || fresh)?;
+        let pair = KeyPair::from_seed(&seed).context("the stored key of a host")?;
         let admin = format!("127.0.0.1:{}", place.port(&format!("{}-admin", options.name))?);
         let absolute = |path: &Path| {
             let path = std::path::absolute(path).with_context(|| format!("the path {}", path.display()))?;

@@ -1,18 +1,21 @@
-//! The host process with its configuration file and secrets. Invariant: secrets reach it through its environment only, never through a file
-//! of ours or an argument.
+//! The host process with its configuration and secrets, alone with a manifest or as a member of a lattice. Invariant: secrets reach it through
+//! its environment only, never through a file of ours, the lattice or an argument.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
+use super::application::Configs;
 use super::seal_keys;
 use super::state::Addresses;
 use crate::place::{Place, write_private};
 use crate::process::{Launch, StopSignal};
-use crate::service::{Ready, Service, is_service};
+use crate::service::{LatticeHost, LatticeHostOptions, Ready, Service};
+
+/// The configs that a manifest only names because they differ from machine to machine.
+pub const MACHINE_CONFIGS: [&str; 6] = ["edge", "kafka", "mail", "psp", "psp-egress", "seal"];
 
 /// What the host runs.
 #[derive(Clone, Debug)]
@@ -35,6 +38,27 @@ pub struct HostOptions {
     pub environment: Vec<(String, String)>,
     /// How long it may take until it is ready.
     pub ready_deadline: Duration,
+    /// Makes it a member of a lattice, where wadm tells it what to run; without, it reads the manifest itself.
+    pub lattice: Option<LatticeOptions>,
+}
+
+/// The lattice of a shop, on its NATS server.
+#[derive(Clone, Debug)]
+pub struct LatticeOptions {
+    /// Its name; programs take `default` when they are not told.
+    pub name: String,
+    /// The folder `wadm/server` of the checkout.
+    pub wadm_source: PathBuf,
+    /// Labels of the host, for placement.
+    pub labels: Vec<(String, String)>,
+}
+
+impl LatticeOptions {
+    /// A lattice with a name.
+    #[must_use]
+    pub fn new(name: &str, wadm_source: &Path) -> Self {
+        Self { name: name.to_owned(), wadm_source: wadm_source.to_owned(), labels: Vec::new() }
+    }
 }
 
 impl HostOptions {
@@ -51,6 +75,7 @@ impl HostOptions {
             config: Vec::new(),
             environment: Vec::new(),
             ready_deadline: Duration::from_secs(180),
+            lattice: None,
         }
     }
 }
@@ -58,12 +83,41 @@ impl HostOptions {
 /// The host process.
 #[derive(Debug)]
 pub struct Host {
-    service: Service,
+    service: Kind,
+    configs: Configs,
 }
 
-is_service!(Host);
+#[derive(Debug)]
+enum Kind {
+    Alone(Box<Service>),
+    Member(Box<LatticeHost>),
+}
+
+impl std::ops::Deref for Host {
+    type Target = Service;
+    fn deref(&self) -> &Service {
+        match &self.service {
+            Kind::Alone(service) => service,
+            Kind::Member(host) => host,
+        }
+    }
+}
+
+impl std::ops::DerefMut for Host {
+    fn deref_mut(&mut self) -> &mut Service {
+        match &mut self.service {
+            Kind::Alone(service) => service,
+            Kind::Member(host) => host,
+        }
+    }
+}
 
 impl Host {
+    /// The configs that the manifest names without giving their values.
+    pub(super) fn configs(&self) -> &Configs {
+        &self.configs
+    }
+
     /// Writes its configuration; enters its addresses.
     pub(super) fn prepare(place: &Place, addresses: &mut Addresses, options: &HostOptions) -> anyhow::Result<Self> {
         for (path, what) in [
@@ -77,45 +131,92 @@ impl Host {
             Some(address) => address,
             None => SocketAddr::from(([127, 0, 0, 1], place.port("edge")?)),
         };
-        let admin = format!("127.0.0.1:{}", place.port("admin")?);
         addresses.edge_url = Some(format!("http://{edge}"));
-        addresses.admin_url = Some(format!("http://{admin}"));
         let (seal_public, seal_secret) = seal_keys(place)?;
-        let config_file = place.root().join("config.yaml");
-        write_private(&config_file, config_yaml(addresses, edge, &seal_public, &options.config)?.as_bytes())?;
-
-        let cache_dir = match &options.cache_dir {
-            Some(folder) => folder.clone(),
-            None => place.folder("host-cache")?,
-        };
-        let absolute = |path: &Path| std::path::absolute(path).with_context(|| format!("the path {}", path.display()));
-        let mut arguments = vec!["run".into()];
-        for (flag, path) in [
-            ("--manifest", &options.manifest),
-            ("--artifact-root", &options.artifact_root),
-            ("--migrations-root", &options.migrations_root),
-            ("--config-file", &config_file),
-            ("--cache-dir", &cache_dir),
-        ] {
-            arguments.extend([flag.into(), absolute(path)?.into_os_string()]);
-        }
-        arguments.extend(["--admin-address".into(), admin.clone().into()]);
+        let configs = configs(addresses, edge, &seal_public, &options.config);
         let mut environment = secrets(addresses, seal_secret);
         environment.extend(options.environment.iter().cloned());
-        let launch = Launch {
-            name: "host".to_owned(),
-            program: absolute(&options.binary)?,
-            arguments,
-            environment,
-            folder: place.root().to_owned(),
-            log: place.log("host")?,
-            user: None,
-            stop_signal: StopSignal::Terminate,
-            lifetime: place.lifetime(),
+        let service = match &options.lattice {
+            None => Kind::Alone(Box::new(alone(place, addresses, options, &configs, environment)?)),
+            Some(lattice) => Kind::Member(Box::new(member(place, addresses, options, lattice, environment)?)),
         };
-        let ready = Ready::Http { url: format!("http://{admin}/readyz") };
-        Ok(Self { service: Service::new(launch, ready, options.ready_deadline) })
+        Ok(Self { service, configs })
     }
+}
+
+/// A host that reads the manifest and a file of configs.
+fn alone(
+    place: &Place,
+    addresses: &mut Addresses,
+    options: &HostOptions,
+    configs: &Configs,
+    environment: Vec<(String, String)>,
+) -> anyhow::Result<Service> {
+    let admin = format!("127.0.0.1:{}", place.port("admin")?);
+    addresses.admin_url = Some(format!("http://{admin}"));
+    let config_file = place.root().join("config.yaml");
+    write_private(&config_file, config_yaml(configs)?.as_bytes())?;
+    let cache_dir = cache_dir(place, options)?;
+    let mut arguments = vec!["run".into()];
+    for (flag, path) in [
+        ("--manifest", &options.manifest),
+        ("--artifact-root", &options.artifact_root),
+        ("--migrations-root", &options.migrations_root),
+        ("--config-file", &config_file),
+        ("--cache-dir", &cache_dir),
+    ] {
+        arguments.extend([flag.into(), absolute(path)?.into_os_string()]);
+    }
+    arguments.extend(["--admin-address".into(), admin.clone().into()]);
+    let launch = Launch {
+        name: "host".to_owned(),
+        program: absolute(&options.binary)?,
+        arguments,
+        environment,
+        folder: place.root().to_owned(),
+        log: place.log("host")?,
+        user: None,
+        stop_signal: StopSignal::Terminate,
+        lifetime: place.lifetime(),
+    };
+    let ready = Ready::Http { url: format!("http://{admin}/readyz") };
+    Ok(Service::new(launch, ready, options.ready_deadline))
+}
+
+/// A host that is told over NATS what to run.
+fn member(
+    place: &Place,
+    addresses: &mut Addresses,
+    options: &HostOptions,
+    lattice: &LatticeOptions,
+    mut environment: Vec<(String, String)>,
+) -> anyhow::Result<LatticeHost> {
+    let nats_url = addresses.nats_url.as_deref().context("a lattice needs NATS")?;
+    let mut member = LatticeHostOptions::new("host", &absolute(&options.binary)?, nats_url, &options.artifact_root);
+    member.lattice.clone_from(&lattice.name);
+    member.labels.clone_from(&lattice.labels);
+    member.migrations_root = Some(options.migrations_root.clone());
+    environment.extend([
+        ("SWIFTCART_HOST_CACHE_DIR".to_owned(), cache_dir(place, options)?.display().to_string()),
+        // So often that wadm, which gives a silent host up after fifteen seconds, never does so by mistake.
+        ("SWIFTCART_HOST_HEARTBEAT_INTERVAL_MS".to_owned(), "5000".to_owned()),
+    ]);
+    member.environment = environment;
+    let host = LatticeHost::prepare(place, &member)?;
+    addresses.admin_url = Some(host.admin_url().to_owned());
+    addresses.lattice = Some(lattice.name.clone());
+    Ok(host)
+}
+
+fn cache_dir(place: &Place, options: &HostOptions) -> anyhow::Result<PathBuf> {
+    match &options.cache_dir {
+        Some(folder) => absolute(folder),
+        None => place.folder("host-cache"),
+    }
+}
+
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("the path {}", path.display()))
 }
 
 fn secrets(addresses: &Addresses, seal_secret: String) -> Vec<(String, String)> {
@@ -139,13 +240,8 @@ fn host_and_port(url: &str) -> &str {
     rest.split('/').next().unwrap_or(rest)
 }
 
-/// The configurations that the manifest names without giving their values. A JSON text in quotes is a YAML text too.
-fn config_yaml(
-    addresses: &Addresses,
-    edge: SocketAddr,
-    seal_public: &str,
-    more: &[(String, String, String)],
-) -> anyhow::Result<String> {
+/// The configurations that the manifest names without giving their values.
+fn configs(addresses: &Addresses, edge: SocketAddr, seal_public: &str, more: &[(String, String, String)]) -> Configs {
     let edge = edge.to_string();
     let entries = [
         ("kafka", "bootstrap_servers", addresses.kafka_bootstrap_servers.as_str()),
@@ -158,11 +254,16 @@ fn config_yaml(
         ("mail", "from", "SwiftCart <orders@swiftcart.example>"),
         ("seal", "mail_seal_public_key", seal_public),
     ];
-    let mut configs: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
     let more = more.iter().map(|(config, key, value)| (config.as_str(), key.as_str(), value.as_str()));
+    let mut configs = Configs::new();
     for (config, key, value) in entries.into_iter().chain(more) {
-        configs.entry(config).or_default().insert(key, value);
+        configs.entry(config.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
     }
+    configs
+}
+
+/// The file for a host without a lattice. A JSON text in quotes is a YAML text too.
+fn config_yaml(configs: &Configs) -> anyhow::Result<String> {
     let mut text = String::from("# Written anew at each start.\n");
     for (config, pairs) in configs {
         text.push_str(&format!("{config}:\n"));

@@ -47,6 +47,9 @@ pub struct Addresses {
     pub edge_url: Option<String>,
     /// The host's health, metrics and inventory, if there is a host.
     pub admin_url: Option<String>,
+    /// The name of the lattice on NATS, if the host is a member of one.
+    #[serde(default)]
+    pub lattice: Option<String>,
 }
 
 impl std::fmt::Debug for Addresses {
