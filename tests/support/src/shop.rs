@@ -78,6 +78,13 @@ impl ShopOptions {
         self
     }
 
+    /// All programs, and that of wadm if the host is a member of a lattice. Blocks.
+    fn install(&self, tools: &Tools) -> anyhow::Result<(Installed, Option<PathBuf>)> {
+        let lattice = self.host.as_ref().and_then(|host| host.lattice.as_ref());
+        let wadm = lattice.map(|lattice| tools.wadm(&lattice.wadm_source)).transpose()?;
+        Ok((tools.install(self.wanted())?, wadm))
+    }
+
     fn wanted(&self) -> Wanted {
         Wanted {
             postgres: self.external.database_url.is_none(),
@@ -122,9 +129,9 @@ impl Shop {
     /// When another shop uses the folder or anything does not start, with the end of its log.
     pub async fn start(options: ShopOptions) -> anyhow::Result<Self> {
         let (place, lock) = claim(&options).await?;
-        let installed = {
-            let (wanted, progress) = (options.wanted(), options.progress.clone());
-            tokio::task::spawn_blocking(move || Tools::new(progress)?.install(wanted)).await??
+        let (installed, wadm) = {
+            let (options, tools) = (options.clone(), Tools::new(options.progress.clone())?);
+            tokio::task::spawn_blocking(move || options.install(&tools)).await??
         };
         options.progress.say("Starting the services");
         let mut shop = Self::start_services(&options, place, lock, installed).await?;
@@ -132,9 +139,9 @@ impl Shop {
         if let Some(host) = &options.host {
             options.progress.say("Starting the host");
             shop.host = Some(Host::prepare(&shop.place, &mut shop.addresses, host)?);
-            let started = match &host.lattice {
-                None => shop.start_host().await,
-                Some(lattice) => shop.start_lattice(host, lattice, &options.progress).await,
+            let started = match (&host.lattice, wadm) {
+                (Some(lattice), Some(wadm)) => shop.start_lattice(host, lattice, &wadm, &options.progress).await,
+                _ => shop.start_host().await,
             };
             // Also when it failed: a detached host that never got ready must be found by `down`.
             shop.remember(&options)?;
@@ -209,19 +216,16 @@ impl Shop {
         &mut self,
         host: &HostOptions,
         lattice: &LatticeOptions,
+        wadm: &Path,
         progress: &Progress,
     ) -> anyhow::Result<()> {
         let nats_url = self.addresses.nats_url.clone().context("a lattice needs NATS")?;
         let application = Application::read(&host.manifest)?;
-        let program = {
-            let (progress, source) = (progress.clone(), lattice.wadm_source.clone());
-            tokio::task::spawn_blocking(move || Tools::new(progress)?.wadm(&source)).await??
-        };
         let control = Lattice::connect(&nats_url, &lattice.name).await?;
         let configs = self.host.as_ref().context("this shop has no host")?.configs();
         store_configs(&control, &lattice.name, configs).await?;
         self.start_host().await?;
-        self.wadm = Some(Wadm::start_in(&self.place, &program, &nats_url).await?);
+        self.wadm = Some(Wadm::start_in(&self.place, wadm, &nats_url).await?);
         progress.say("Deploying the application");
         deploy(&control, &application, host.ready_deadline).await?;
         self.serves(host.ready_deadline).await
