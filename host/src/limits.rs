@@ -30,6 +30,27 @@ pub const MAX_TABLE_ELEMENTS: usize = 20_000;
 /// Largest component file that is read; ours are below 1 MiB.
 pub const MAX_ARTIFACT_BYTES: u64 = 64 << 20;
 
+/// Largest provider archive that is pulled: programs for several platforms, held in memory once while it is verified.
+pub const MAX_PROVIDER_BYTES: u64 = 256 << 20;
+
+/// Compiled components on disk. A development loop leaves a new one at every save; ours have a few MiB each.
+pub const COMPILED_CACHE_BYTES: u64 = 1 << 30;
+
+/// Pulled components and provider archives on disk.
+pub const PULLED_CACHE_BYTES: u64 = 2 << 30;
+
+/// Remembered tags on disk; each has 71 bytes.
+pub const TAG_CACHE_BYTES: u64 = 1 << 20;
+
+/// Time for a registry to accept a connection; one that is away must not hold up a start that the cache can serve.
+pub const REGISTRY_CONNECT: Duration = Duration::from_secs(5);
+
+/// A registry that sends nothing for so long is away.
+pub const REGISTRY_SILENCE: Duration = Duration::from_secs(15);
+
+/// Time for one artifact to arrive, whatever its size: 256 MiB at 2 MiB/s.
+pub const REGISTRY_PULL: Duration = Duration::from_secs(128);
+
 /// Calls from component to component may nest this deep; a link cycle ends here instead of eating all instances.
 pub const MAX_CALL_DEPTH: u32 = 8;
 

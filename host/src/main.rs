@@ -12,6 +12,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Two providers of cryptography are linked, so rustls does not choose by itself. This comes first, so nobody was faster.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     if let Err(error) = telemetry::init_logs(&cli.log.config()) {
         eprintln!("swiftcart-host: {error}");
         return ExitCode::from(2);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-use swiftcart_support::client::{Answer, send};
+use swiftcart_support::client::{Answer, http_client, send};
 
 /// One edge and a token; cheap to clone.
 #[derive(Clone)]
@@ -17,8 +17,7 @@ pub(crate) struct Probe {
 
 impl Probe {
     pub(crate) fn new(address: String, token: String) -> anyhow::Result<Self> {
-        // A proxy of the environment must not come between us and 127.0.0.1.
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
+        let http = http_client().timeout(Duration::from_secs(30)).build()?;
         Ok(Self { http, address, token })
     }
 

@@ -22,6 +22,7 @@ pub(crate) fn services(workspace: &Workspace) -> anyhow::Result<()> {
         nats: external.nats_url.is_none(),
         kafka: external.kafka_bootstrap_servers.is_none(),
         maildev: external.smtp_url.is_none(),
+        registry: true,
     };
     Tools::with_cache(&workspace.cache, progress()).install(wanted).map(drop)
 }

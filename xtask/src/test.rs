@@ -119,7 +119,7 @@ fn whole(workspace: &Workspace, programs: &[&str], rest: &[String], tally: &mut 
 
 /// The statements of a component's store against a PostgreSQL that starts empty and ends with this.
 fn statements(workspace: &Workspace, rest: &[String], tally: &mut Tally) -> anyhow::Result<()> {
-    let wanted = Wanted { postgres: true, redis: false, nats: false, kafka: false, maildev: false };
+    let wanted = Wanted { postgres: true, ..Wanted::NONE };
     let installed = Tools::with_cache(&workspace.cache, dependencies::progress()).install(wanted)?;
     let bin = installed.postgres_bin.context("PostgreSQL is not there")?;
     let folder = tempfile::tempdir().context("making a temporary folder")?;

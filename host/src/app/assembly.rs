@@ -8,8 +8,8 @@ use wasmtime::component::InstancePre;
 
 use crate::capability;
 use crate::link::{self, LinkError, Target};
-use crate::manifest::{ComponentPlan, ImageReference, Plan};
-use crate::runtime::{Artifact, ArtifactError, Artifacts, Engine, Guest, Slot};
+use crate::manifest::{ComponentPlan, Plan};
+use crate::runtime::{Artifact, Artifacts, Engine, Guest, Slot};
 
 /// Why the application cannot run here. Lists everything that is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -78,33 +78,18 @@ fn unknown_capabilities(plan: &Plan) -> Vec<String> {
 }
 
 async fn load(artifacts: &Arc<Artifacts>, plan: &Plan, problems: &mut Vec<String>) -> Vec<(ComponentPlan, Artifact)> {
-    let loading: Vec<_> = plan
-        .components
-        .iter()
-        .map(|component| {
-            let (artifacts, component) = (artifacts.clone(), component.clone());
-            tokio::task::spawn_blocking(move || {
-                let began = std::time::Instant::now();
-                let artifact = match &component.image {
-                    ImageReference::File(path) => artifacts.load(path),
-                    other => Err(ArtifactError::Oci(other.to_string())),
-                };
-                if let Ok(artifact) = &artifact {
-                    tracing::info!(component = %component.name, digest = %artifact.digest, from_cache = artifact.from_cache, took_ms = began.elapsed().as_millis(), "component loaded");
-                }
-                artifact.map(|artifact| (component.clone(), artifact)).map_err(|error| format!("component {}: {error}", component.name))
-            })
-        })
-        .collect();
-    let mut loaded = Vec::new();
-    for task in loading {
-        match task.await {
-            Ok(Ok(pair)) => loaded.push(pair),
-            Ok(Err(problem)) => problems.push(problem),
-            Err(panic) => problems.push(format!("loading a component failed: {panic}")),
+    let loading = plan.components.iter().map(async |component| {
+        let began = std::time::Instant::now();
+        let fetched = artifacts.fetch(&component.image).await;
+        if let Ok(artifact) = &fetched {
+            tracing::info!(component = %component.name, digest = %artifact.digest, from_cache = artifact.from_cache, took_ms = began.elapsed().as_millis(), "component loaded");
         }
-    }
-    loaded
+        fetched.map(|artifact| (component.clone(), artifact)).map_err(|error| format!("component {}: {error}", component.name))
+    });
+    let (loaded, failed): (Vec<_>, Vec<_>) =
+        futures::future::join_all(loading).await.into_iter().partition(Result::is_ok);
+    problems.extend(failed.into_iter().filter_map(Result::err));
+    loaded.into_iter().flatten().collect()
 }
 
 fn targets(

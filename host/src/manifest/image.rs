@@ -5,7 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 const FILE: &str = "file://";
-const OCI: &str = "oci://";
+/// What people write before a registry's name. It says nothing about the protocol: which registries speak plain HTTP is the host's to know.
+const REGISTRY: [&str; 3] = ["oci://", "https://", "http://"];
 const BUILTIN: &str = "wasmcloud+builtin://";
 
 /// An image reference of a manifest.
@@ -83,7 +84,7 @@ impl FromStr for ImageReference {
             }
             return Ok(Self::Builtin(BuiltinKind(kind.into())));
         }
-        let reference = text.strip_prefix(OCI).unwrap_or(text);
+        let reference = REGISTRY.iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
         if reference.contains("://") {
             return Err(ImageError::UnknownScheme(text.into()));
         }
@@ -146,7 +147,9 @@ mod tests {
             assert_eq!(reference.to_string(), text);
         }
         let digest = format!("registry/cart@sha256:{}", "a".repeat(64));
-        assert_eq!(format!("oci://{digest}").parse(), Ok(ImageReference::Oci(digest)));
+        for scheme in ["oci", "https", "http"] {
+            assert_eq!(format!("{scheme}://{digest}").parse(), Ok(ImageReference::Oci(digest.clone())));
+        }
     }
 
     #[test]
@@ -157,7 +160,7 @@ mod tests {
             ("ghcr.io/shop/cart", "no OCI reference"),
             ("ghcr.io/Shop/cart:1", "no OCI reference"),
             ("ghcr.io/shop/cart@sha256:12", "no OCI reference"),
-            ("https://ghcr.io/shop/cart:1", "unknown scheme"),
+            ("ftp://ghcr.io/shop/cart:1", "unknown scheme"),
             ("file://", "names no file"),
             ("file:///", "names no file"),
             ("file://folder/", "names no file"),

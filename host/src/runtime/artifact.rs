@@ -1,13 +1,16 @@
-//! From a reference to compiled code: read, check that it is a component, digest, compile once, keep the compiled form on disk. A cached
-//! file is used only under the digest of its source and the fingerprint of this engine, and only from a folder that others cannot write.
+//! From a reference to compiled code: read or pull, check that it is a component, digest, compile once, keep the compiled form on disk. A
+//! cached file is used only under the digest of its source and the fingerprint of this engine, and only from a folder that others cannot write.
 
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
-use super::Engine;
+use super::disk::Folder;
+use super::registry::{Registry, RegistryError, RegistryOptions};
+use super::{Engine, disk};
 use crate::limits;
+use crate::manifest::ImageReference;
 
 /// Compiled code of one component, ready to link.
 #[derive(Clone)]
@@ -24,93 +27,193 @@ pub struct Artifact {
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// The file is not there or not readable.
-    #[error("cannot read component {path}: {source}. Build it first, or check the image reference and --artifact-root")]
+    #[error("cannot read component {}: {source}. Build it first, or check the image reference and --artifact-root", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
+    /// The file is outside of the artifact root.
+    #[error("{} is an absolute path, and this host loads files from its artifact root only; absolute paths have to be allowed", .0.display())]
+    Absolute(PathBuf),
     /// The file is larger than any component may be.
-    #[error("component {path} has {size} bytes; the limit is {limit}")]
+    #[error("component {name} has {size} bytes; the limit is {limit}")]
     TooLarge {
         /// The file.
-        path: PathBuf,
+        name: String,
         /// Its size in bytes.
         size: u64,
         /// The largest size allowed, in bytes.
         limit: u64,
     },
-    /// The file is something else.
-    #[error("{path} is not a WebAssembly component: {found}")]
+    /// The bytes are something else.
+    #[error("{name} is not a WebAssembly component: {found}")]
     NotAComponent {
-        /// The file.
-        path: PathBuf,
+        /// The file or reference.
+        name: String,
         /// What it is instead.
         found: &'static str,
     },
     /// The component is invalid or uses features that this engine does not have.
-    #[error("cannot compile component {path}: {reason}")]
+    #[error("cannot compile component {name}: {reason}")]
     Compile {
-        /// The file.
-        path: PathBuf,
+        /// The file or reference.
+        name: String,
         /// The compiler's words.
         reason: String,
     },
-    /// References to registries are not supported yet.
-    #[error("image {0} is an OCI reference; this host loads components from file:// only")]
-    Oci(String),
+    /// The registry does not give it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A built-in capability has no code of its own.
+    #[error("{0} is a built-in capability and no component")]
+    Builtin(String),
+    /// The host is ending, or the compiler broke down.
+    #[error("loading {name} was cut off: {reason}")]
+    Interrupted {
+        /// The file or reference.
+        name: String,
+        /// What the runtime said.
+        reason: String,
+    },
 }
 
-/// Loads artifacts, relative references from `root`, with compiled code kept in `cache`.
+/// Where artifacts may come from, and where they are kept.
+#[derive(Clone, Debug)]
+pub struct ArtifactOptions {
+    /// Relative file references are below it.
+    pub root: PathBuf,
+    /// Compiled code and pulled artifacts are kept below it; `None` compiles and pulls every time.
+    pub cache: Option<PathBuf>,
+    /// Whether absolute file references may be loaded. Whoever may command the host could otherwise not name any file of it.
+    pub absolute_files: bool,
+    /// What registries are trusted with.
+    pub registry: RegistryOptions,
+}
+
+/// Fetches components and, as files, providers.
 pub struct Artifacts {
-    engine: Engine,
-    root: PathBuf,
-    cache: Option<PathBuf>,
+    loader: Loader,
+    registry: Registry,
 }
 
 impl Artifacts {
-    /// `cache: None` compiles every time.
+    /// For somebody who trusts the references: absolute files are allowed, and registries are asked as they are by default.
     #[must_use]
     pub fn new(engine: Engine, root: PathBuf, cache: Option<PathBuf>) -> Self {
-        let cache = cache.and_then(|folder| match prepare_cache(&folder) {
-            Ok(()) => Some(folder),
-            Err(reason) => {
-                tracing::warn!(folder = %folder.display(), %reason, "compiled artifacts are not cached");
-                None
-            }
-        });
-        Self { engine, root, cache }
+        Self::with(engine, ArtifactOptions { root, cache, absolute_files: true, registry: RegistryOptions::default() })
     }
 
-    /// Reads, verifies and compiles a component; blocking, so call it off the async threads.
+    /// With all options.
+    #[must_use]
+    pub fn with(engine: Engine, options: ArtifactOptions) -> Self {
+        let ArtifactOptions { root, cache, absolute_files, registry } = options;
+        let registry = Registry::new(registry, cache.as_ref().map(|folder| folder.join("pulled")).as_deref());
+        let cache = cache.and_then(|folder| {
+            Folder::open(&folder)
+                .inspect_err(
+                    |reason| tracing::warn!(folder = %folder.display(), reason, "compiled artifacts are not cached"),
+                )
+                .ok()
+        });
+        Self { loader: Loader { engine, root, absolute_files, cache }, registry }
+    }
+
+    /// Registries: credentials, and providers, which are not compiled.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Reads or pulls, verifies and compiles a component. A file is read each time, a tag resolved each time; what has the same digest as
+    /// before is not compiled again.
+    ///
+    /// # Errors
+    /// [`ArtifactError`], naming the file or reference.
+    pub async fn fetch(&self, image: &ImageReference) -> Result<Artifact, ArtifactError> {
+        let (loader, name) = (self.loader.clone(), image.to_string());
+        match image {
+            ImageReference::File(path) => {
+                let path = path.clone();
+                blocking(name, move || loader.load(&path)).await
+            }
+            ImageReference::Oci(reference) => {
+                let pulled = self.registry.pull(reference).await?;
+                let known_as = name.clone();
+                let artifact = blocking(name, move || loader.compile(&known_as, &pulled.bytes)).await?;
+                tracing::debug!(reference, manifest = %pulled.manifest, digest = %artifact.digest, "pulled component is ready");
+                Ok(artifact)
+            }
+            ImageReference::Builtin(_) => Err(ArtifactError::Builtin(name)),
+        }
+    }
+
+    /// The file that a file reference names, if this host may load it: for what is not a component.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Absolute`] when it may not.
+    pub fn file(&self, reference: &Path) -> Result<PathBuf, ArtifactError> {
+        self.loader.file(reference)
+    }
+
+    /// Reads, verifies and compiles a component file; blocking, so call it off the async threads.
     ///
     /// # Errors
     /// [`ArtifactError`], naming the file.
     pub fn load(&self, reference: &Path) -> Result<Artifact, ArtifactError> {
-        let path = self.root.join(reference);
-        let bytes = read(&path)?;
-        check_magic(&path, &bytes)?;
-        let digest = format!("{:x}", Sha256::digest(&bytes));
-        let cached =
-            self.cache.as_ref().map(|folder| folder.join(format!("{digest}-{:016x}.cwasm", self.engine.fingerprint())));
-        if let Some(component) = cached.as_deref().and_then(|file| self.cached(file)) {
-            return Ok(Artifact { digest: format!("sha256:{digest}"), component, from_cache: true });
+        self.loader.load(reference)
+    }
+}
+
+/// The blocking part.
+#[derive(Clone)]
+struct Loader {
+    engine: Engine,
+    root: PathBuf,
+    absolute_files: bool,
+    cache: Option<disk::Folder>,
+}
+
+impl Loader {
+    fn file(&self, reference: &Path) -> Result<PathBuf, ArtifactError> {
+        if reference.is_absolute() && !self.absolute_files {
+            return Err(ArtifactError::Absolute(reference.to_owned()));
         }
-        let component = Component::new(self.engine.wasmtime(), &bytes)
-            .map_err(|error| ArtifactError::Compile { path: path.clone(), reason: format!("{error:#}") })?;
-        if let Some(file) = &cached {
-            store(file, &component);
-        }
-        Ok(Artifact { digest: format!("sha256:{digest}"), component, from_cache: false })
+        Ok(self.root.join(reference))
     }
 
-    fn cached(&self, file: &Path) -> Option<Component> {
+    fn load(&self, reference: &Path) -> Result<Artifact, ArtifactError> {
+        let path = self.file(reference)?;
+        self.compile(&path.display().to_string(), &read(&path)?)
+    }
+
+    fn compile(&self, name: &str, bytes: &[u8]) -> Result<Artifact, ArtifactError> {
+        check_magic(name, bytes)?;
+        let digest = format!("{:x}", Sha256::digest(bytes));
+        let file = format!("{digest}-{:016x}.cwasm", self.engine.fingerprint());
+        let digest = format!("sha256:{digest}");
+        if let Some(component) = self.cache.as_ref().and_then(|folder| self.cached(folder, &file)) {
+            return Ok(Artifact { digest, component, from_cache: true });
+        }
+        let component = Component::new(self.engine.wasmtime(), bytes)
+            .map_err(|error| ArtifactError::Compile { name: name.to_owned(), reason: format!("{error:#}") })?;
+        if let Some(folder) = &self.cache {
+            store(folder, &file, &component);
+        }
+        Ok(Artifact { digest, component, from_cache: false })
+    }
+
+    fn cached(&self, folder: &Folder, name: &str) -> Option<Component> {
+        let file = folder.path(name);
         if !file.exists() {
             return None;
         }
-        match self.deserialize(file) {
-            Ok(component) => Some(component),
+        match self.deserialize(&file) {
+            Ok(component) => {
+                folder.touch(name);
+                Some(component)
+            }
             Err(error) => {
                 tracing::warn!(file = %file.display(), error = format!("{error:#}"), "cached artifact is unusable; compiling again");
                 None
@@ -124,8 +227,18 @@ impl Artifacts {
     )]
     fn deserialize(&self, file: &Path) -> wasmtime::Result<Component> {
         // SAFETY: the file was written by `store` below from this engine's own compiler (its name carries the engine's fingerprint and
-        // wasmtime checks its version again), and `prepare_cache` refuses folders that another user could write to.
+        // wasmtime checks its version again), and `Folder::open` refuses folders that another user could write to.
         unsafe { Component::deserialize_file(self.engine.wasmtime(), file) }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    name: String,
+    work: impl FnOnce() -> Result<T, ArtifactError> + Send + 'static,
+) -> Result<T, ArtifactError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(ArtifactError::Interrupted { name, reason: error.to_string() }),
     }
 }
 
@@ -133,44 +246,30 @@ fn read(path: &Path) -> Result<Vec<u8>, ArtifactError> {
     let fail = |source| ArtifactError::Read { path: path.to_owned(), source };
     let size = std::fs::metadata(path).map_err(fail)?.len();
     if size > limits::MAX_ARTIFACT_BYTES {
-        return Err(ArtifactError::TooLarge { path: path.to_owned(), size, limit: limits::MAX_ARTIFACT_BYTES });
+        let name = path.display().to_string();
+        return Err(ArtifactError::TooLarge { name, size, limit: limits::MAX_ARTIFACT_BYTES });
     }
     std::fs::read(path).map_err(fail)
 }
 
 /// The preamble's layer field tells a component (1) from a core module (0): component model binary format, "preamble".
-fn check_magic(path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> {
+fn check_magic(name: &str, bytes: &[u8]) -> Result<(), ArtifactError> {
     let found = match bytes {
         [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => return Ok(()),
         [b'\0', b'a', b's', b'm', ..] => "it is a core module; build it for wasm32-wasip2",
         [] => "the file is empty",
         _ => "it does not start with the WebAssembly magic number",
     };
-    Err(ArtifactError::NotAComponent { path: path.to_owned(), found })
+    Err(ArtifactError::NotAComponent { name: name.to_owned(), found })
 }
 
-/// Makes the cache folder private to this user, or says why it cannot be trusted.
-fn prepare_cache(folder: &Path) -> Result<(), String> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| error.to_string())?;
-    let metadata = std::fs::metadata(folder).map_err(|error| error.to_string())?;
-    let own = std::fs::metadata("/proc/self").map_err(|error| error.to_string())?;
-    if metadata.uid() != own.uid() || metadata.mode() & 0o022 != 0 {
-        return Err("the folder belongs to, or can be written by, another user".to_owned());
-    }
-    Ok(())
-}
-
-/// Writes the compiled form under a temporary name first, so that no reader ever maps half a file. Failure only costs the cache.
-fn store(file: &Path, component: &Component) {
-    let temporary = file.with_extension(format!("{}.part", std::process::id()));
-    let written = component
-        .serialize()
-        .map_err(|error| format!("{error:#}"))
-        .and_then(|code| std::fs::write(&temporary, code).map_err(|error| error.to_string()))
-        .and_then(|()| std::fs::rename(&temporary, file).map_err(|error| error.to_string()));
+/// Keeps the compiled form. Failure only costs the cache.
+fn store(folder: &Folder, name: &str, component: &Component) {
+    let code = component.serialize().map_err(|error| format!("{error:#}"));
+    let written = code
+        .and_then(|code| folder.write(name, &code, limits::COMPILED_CACHE_BYTES).map_err(|error| error.to_string()));
     if let Err(error) = written {
-        tracing::warn!(file = %file.display(), error, "cannot cache the compiled artifact");
+        tracing::warn!(name, error, "cannot cache the compiled artifact");
     }
 }
 
@@ -211,7 +310,10 @@ mod tests {
         assert!(!load().from_cache);
         assert!(load().from_cache);
         for entry in std::fs::read_dir(folder.path().join("cache")).unwrap() {
-            std::fs::write(entry.unwrap().path(), b"spoilt").unwrap();
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                std::fs::write(path, b"spoilt").unwrap();
+            }
         }
         assert!(!load().from_cache);
         assert!(load().from_cache);
@@ -229,5 +331,48 @@ mod tests {
         std::fs::write(folder.path().join("c.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
         assert!(!loader.load(Path::new("c.wasm")).unwrap().from_cache);
         assert!(!loader.load(Path::new("c.wasm")).unwrap().from_cache);
+    }
+
+    fn image(text: &str) -> ImageReference {
+        text.parse().unwrap()
+    }
+
+    /// Goal: a file is read anew at each fetch, and what did not change is not compiled anew. Method: one path, three contents.
+    #[tokio::test]
+    async fn a_file_is_read_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let artifacts = artifacts(folder.path());
+        let reference = image(&format!("file://{}", folder.path().join("c.wasm").display()));
+        let fetch = async |bytes: &[u8]| {
+            std::fs::write(folder.path().join("c.wasm"), bytes).unwrap();
+            artifacts.fetch(&reference).await.unwrap()
+        };
+        let first = fetch(b"\0asm\x0d\0\x01\0").await;
+        // The same, with a custom section named "x".
+        let second = fetch(b"\0asm\x0d\0\x01\0\0\x02\x01x").await;
+        let third = fetch(b"\0asm\x0d\0\x01\0").await;
+        assert_ne!(first.digest, second.digest);
+        assert_eq!(first.digest, third.digest);
+        assert_eq!((first.from_cache, second.from_cache, third.from_cache), (false, false, true));
+    }
+
+    /// Goal: without leave no file outside of the root is touched. Method: the same file by both kinds of path.
+    #[tokio::test]
+    async fn absolute_paths_need_leave() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("c.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
+        let options = |absolute_files| ArtifactOptions {
+            root: folder.path().to_owned(),
+            cache: None,
+            absolute_files,
+            registry: RegistryOptions::default(),
+        };
+        let absolute = image(&format!("file://{}", folder.path().join("c.wasm").display()));
+        let careful = Artifacts::with(Engine::new().unwrap(), options(false));
+        assert!(careful.fetch(&image("file://c.wasm")).await.is_ok());
+        assert!(matches!(careful.fetch(&absolute).await, Err(ArtifactError::Absolute(_))));
+        assert!(Artifacts::with(Engine::new().unwrap(), options(true)).fetch(&absolute).await.is_ok());
+        let builtin = careful.fetch(&image("wasmcloud+builtin://redis")).await;
+        assert!(matches!(builtin, Err(ArtifactError::Builtin(_))));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use jsonwebtoken::Algorithm;
 use reqwest::header::{HeaderMap, HeaderName};
-use reqwest::{Method, RequestBuilder};
+use reqwest::{ClientBuilder, Method, RequestBuilder};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use swiftcart_sim::{keys, token};
@@ -15,6 +15,20 @@ use crate::shop::Addresses;
 
 /// All scopes of the API.
 pub const ALL_SCOPES: &str = "orders:read orders:write inventory:write";
+
+/// Begins a client for servers on 127.0.0.1; use it wherever a test speaks HTTP.
+///
+/// In one build of the whole workspace reqwest has TLS without a provider of cryptography of its own (the host brings both), and would
+/// panic without one of the process, whether or not HTTPS is ever spoken.
+#[must_use]
+pub fn http_client() -> ClientBuilder {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Another thread was faster: then there is one.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+    // A proxy of the environment must not come between us and 127.0.0.1.
+    reqwest::Client::builder().no_proxy()
+}
 
 /// A client; cheap to clone.
 #[derive(Clone)]
@@ -116,12 +130,8 @@ impl Client {
     /// # Errors
     /// When the issuer's keys cannot be read.
     pub fn new(addresses: &Addresses) -> anyhow::Result<Self> {
-        // A proxy of the environment must not come between us and 127.0.0.1.
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(30))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
+        let http =
+            http_client().timeout(Duration::from_secs(30)).redirect(reqwest::redirect::Policy::none()).build()?;
         Ok(Self { http, addresses: addresses.clone(), keys: keys::load_or_create(&addresses.issuer_keys)? })
     }
 

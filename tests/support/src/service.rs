@@ -8,6 +8,7 @@ mod nats;
 mod postgres;
 mod ready;
 mod redis;
+mod registry;
 mod simulator;
 mod wadm;
 
@@ -24,6 +25,7 @@ pub use maildev::Maildev;
 pub use nats::Nats;
 pub use postgres::Postgres;
 pub use redis::Redis;
+pub use registry::Registry;
 pub use simulator::{Issuer, Psp};
 pub use wadm::Wadm;
 

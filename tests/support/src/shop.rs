@@ -92,6 +92,7 @@ impl ShopOptions {
             nats: self.nats && self.external.nats_url.is_none(),
             kafka: self.external.kafka_bootstrap_servers.is_none(),
             maildev: self.external.smtp_url.is_none(),
+            registry: false,
         }
     }
 }

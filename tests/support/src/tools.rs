@@ -16,6 +16,9 @@ use anyhow::{Context, anyhow, bail};
 
 pub use cache::cache_folder;
 
+/// The program and the package of the OCI registry have one name.
+const REGISTRY: &str = "docker-registry";
+
 /// Says in plain words what is going on; cheap to clone.
 #[derive(Clone)]
 pub struct Progress(Arc<dyn Fn(&str) + Send + Sync>);
@@ -57,11 +60,16 @@ pub struct Wanted {
     pub kafka: bool,
     /// The mail catcher.
     pub maildev: bool,
+    /// An OCI registry.
+    pub registry: bool,
 }
 
 impl Wanted {
-    /// Everything.
-    pub const ALL: Self = Self { postgres: true, redis: true, nats: true, kafka: true, maildev: true };
+    /// Nothing.
+    pub const NONE: Self =
+        Self { postgres: false, redis: false, nats: false, kafka: false, maildev: false, registry: false };
+    /// Everything that a shop needs.
+    pub const ALL: Self = Self { postgres: true, redis: true, nats: true, kafka: true, maildev: true, ..Self::NONE };
 }
 
 /// Where the programs are; a field is `None` if that program was not wanted.
@@ -77,6 +85,8 @@ pub struct Installed {
     pub kafka: Option<KafkaProgram>,
     /// The mail catcher.
     pub maildev: Option<MaildevProgram>,
+    /// The OCI registry's server.
+    pub registry: Option<PathBuf>,
 }
 
 /// Apache Kafka as a folder of jars.
@@ -141,6 +151,10 @@ impl Tools {
                 nats_server: join(nats)?,
                 kafka: join(kafka)?,
                 maildev: join(maildev)?,
+                registry: wanted
+                    .registry
+                    .then(|| find_on_path(REGISTRY).context("docker-registry is not there"))
+                    .transpose()?,
             })
         })
     }
@@ -192,6 +206,7 @@ impl Tools {
         want(wanted.postgres && postgres_bin().is_none(), &["postgresql"], "PostgreSQL 14 or later (initdb, postgres)");
         want(wanted.postgres && find_on_path("setpriv").is_none(), &["util-linux"], "util-linux (setpriv)");
         want(wanted.redis && find_on_path("redis-server").is_none(), &["redis-server"], "Redis 7 (redis-server)");
+        want(wanted.registry && find_on_path(REGISTRY).is_none(), &[REGISTRY], "an OCI registry (docker-registry)");
         let kafka_missing = wanted.kafka && !java::kafka_present(self);
         want(wanted.kafka && java::java().is_err(), &["default-jre-headless"], "Java 17 or later (java)");
         want(kafka_missing && find_on_path("mvn").is_none(), &["maven"], "Maven 3 (mvn)");

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use ground::{INSTALLED, place, report, sim_binary};
 use sqlx::{Connection, PgConnection};
-use swiftcart_support::client::send;
+use swiftcart_support::client::{http_client, send};
 use swiftcart_support::eventually;
-use swiftcart_support::service::{Issuer, Kafka, KafkaNode, Maildev, Nats, Postgres, Psp, Redis, Service};
+use swiftcart_support::service::{Issuer, Kafka, KafkaNode, Maildev, Nats, Postgres, Psp, Redis, Registry, Service};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 
 /// Stop, start, kill, start: the service answers again each time and is another process.
@@ -138,6 +138,32 @@ async fn nats_comes_back() {
 }
 
 #[tokio::test]
+async fn registries_come_back_open_and_locked() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place(folder.path());
+    let program = INSTALLED.registry.as_deref().unwrap();
+    let since = Instant::now();
+    let (mut open, mut locked) =
+        tokio::try_join!(Registry::start_in(&place, program), Registry::start_locked_in(&place, program)).unwrap();
+    report("registries: first start", since);
+    let http = http_client().build().unwrap();
+    let config = b"{}";
+    let digest = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+    let upload = send(http.post(format!("http://{}/v2/a/blobs/uploads/", open.host()))).await.unwrap();
+    let place_of_upload = upload.expect_status(202).unwrap().header("location").unwrap().to_owned();
+    let put = http.put(place_of_upload).query(&[("digest", digest)]).body(&config[..]);
+    send(put).await.unwrap().expect_status(201).unwrap();
+    survives(&mut open).await;
+    survives(&mut locked).await;
+    let kept = send(http.get(format!("http://{}/v2/a/blobs/{digest}", open.host()))).await.unwrap();
+    assert_eq!(kept.expect_status(200).unwrap().body, config);
+    let version = || http.get(format!("http://{}/v2/", locked.host()));
+    let (user, password) = Registry::credentials();
+    send(version().basic_auth(user, Some("wrong"))).await.unwrap().expect_status(401).unwrap();
+    send(version().basic_auth(user, Some(password))).await.unwrap().expect_status(200).unwrap();
+}
+
+#[tokio::test]
 async fn kafka_comes_back_alone_and_as_three() {
     let folder = tempfile::tempdir().unwrap();
     let program = INSTALLED.kafka.as_ref().unwrap();
@@ -181,7 +207,7 @@ async fn a_mail_arrives_in_the_inbox() {
         while replies.next_line().await.unwrap().unwrap().as_bytes().get(3) == Some(&b'-') {}
     }
     let url = format!("{}/api/email", maildev.web_url());
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = http_client().build().unwrap();
     let mails = eventually(Duration::from_secs(10), "a mail in the inbox", || async {
         let mails: Vec<swiftcart_support::client::Mail> = serde_json::from_slice(&send(http.get(&url)).await?.body)?;
         anyhow::ensure!(!mails.is_empty(), "it is empty");
@@ -202,7 +228,7 @@ async fn the_simulators_come_back_with_books_and_keys() {
     let (mut psp, mut issuer) =
         tokio::try_join!(Psp::start_in(&place, &program), Issuer::start_in(&place, &program)).unwrap();
     report("simulators: first start", since);
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = http_client().build().unwrap();
     let pay = || {
         http.post(format!("{}/v1/payment_intents", psp.base_url()))
             .bearer_auth(psp.secret_key())

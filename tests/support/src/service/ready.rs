@@ -7,6 +7,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::client::http_client;
 use crate::lattice::Lattice;
 
 /// The question that a ready service answers.
@@ -20,6 +21,8 @@ pub(crate) enum Ready {
     Http { url: String },
     /// At least so many live brokers in the cluster's metadata.
     Kafka { port: u16, brokers: u32 },
+    /// The registry's version page, or its refusal of somebody who did not log in.
+    Registry { port: u16, locked: bool },
     /// SMTP greeting and a web page.
     Mail { smtp_port: u16, url: String },
     /// A list of applications.
@@ -44,6 +47,12 @@ impl Ready {
                 ensure!(live >= *brokers, "{live} of {brokers} brokers are live");
                 Ok(())
             }
+            Self::Registry { port, locked } => {
+                let answer = client()?.get(format!("http://127.0.0.1:{port}/v2/")).send().await?;
+                let expected = if *locked { 401 } else { 200 };
+                ensure!(answer.status() == expected, "the registry answers {}", answer.status());
+                Ok(())
+            }
             Self::Mail { smtp_port, url } => {
                 let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, *smtp_port)).await?;
                 let mut greeting = [0; 3];
@@ -62,10 +71,12 @@ impl Ready {
     }
 }
 
+fn client() -> anyhow::Result<reqwest::Client> {
+    Ok(http_client().build()?)
+}
+
 async fn http(url: &str) -> anyhow::Result<()> {
-    // A proxy of the environment must not come between us and 127.0.0.1.
-    let client = reqwest::Client::builder().no_proxy().build()?;
-    let answer = client.get(url).send().await.with_context(|| format!("asking {url}"))?;
+    let answer = client()?.get(url).send().await.with_context(|| format!("asking {url}"))?;
     let status = answer.status();
     ensure!(status.is_success(), "{url} answers {status}: {}", answer.text().await.unwrap_or_default());
     Ok(())

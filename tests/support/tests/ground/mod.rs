@@ -10,7 +10,10 @@ use swiftcart_support::tools::{Installed, Progress, Tools, Wanted};
 use swiftcart_support::{Lifetime, Place};
 
 pub static INSTALLED: LazyLock<Installed> = LazyLock::new(|| {
-    Tools::new(Progress::new(|sentence| println!("{sentence}"))).unwrap().install(Wanted::ALL).unwrap()
+    Tools::new(Progress::new(|sentence| println!("{sentence}")))
+        .unwrap()
+        .install(Wanted { registry: true, ..Wanted::ALL })
+        .unwrap()
 });
 
 /// The simulators' program: the one that `SWIFTCART_SIM_BINARY` names, else built by the same cargo with the same profile.
