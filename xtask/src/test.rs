@@ -18,7 +18,7 @@ const SUITES: &str = "swiftcart-tests";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// What to run; by default unit, contract and e2e.
+    /// What to run; by default unit, contract, e2e and lattice.
     #[arg(value_enum)]
     suites: Vec<Suite>,
     /// For the test programs, for example `-- --nocapture refund`.
@@ -36,7 +36,7 @@ enum Suite {
     E2e,
     /// Faults, kills and audits.
     Chaos,
-    /// Several hosts.
+    /// Several hosts, driven by the real wash and wadm.
     Lattice,
 }
 
@@ -49,7 +49,7 @@ struct Tally {
 /// `cargo xtask test`.
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<()> {
     let suites = match arguments.suites.as_slice() {
-        [] => vec![Suite::Unit, Suite::Contract, Suite::E2e],
+        [] => vec![Suite::Unit, Suite::Contract, Suite::E2e, Suite::Lattice],
         chosen => chosen.to_vec(),
     };
     let packages = packages::native(workspace)?;
@@ -66,6 +66,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
         build::components(workspace, true)?;
         build::native(workspace, &build::PROGRAMS)?;
         dependencies::services(workspace)?;
+    }
+    if suites.contains(&Suite::Lattice) {
+        dependencies::lattice(workspace)?;
     }
     for suite in suites {
         match suite {
