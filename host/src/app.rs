@@ -8,6 +8,7 @@
 mod assembly;
 mod connect;
 mod inventory;
+pub mod lattice;
 mod settings;
 mod triggers;
 

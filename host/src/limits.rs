@@ -44,3 +44,36 @@ pub const BACKGROUND_CALL: Duration = Duration::from_secs(30);
 
 /// Pause between two attempts to reach a service that is not there at start-up.
 pub const CONNECT_RETRY: Duration = Duration::from_secs(1);
+
+/// A server that comes up together with the host has this long to answer.
+pub const NATS_START: Duration = Duration::from_secs(60);
+
+/// Longest wait for one answer of the lattice's buckets. Callers of the control interface give up after 2 s.
+pub const NATS_REQUEST: Duration = Duration::from_secs(5);
+
+/// Labels of one host: each stands in every heartbeat.
+pub const MAX_LABELS: usize = 256;
+
+/// Commands of one component that wait for the one before: wadm sends three for an upgrade.
+pub const MAX_WAITING_COMMANDS: usize = 64;
+
+/// Attempts to change a link specification that others change at the same time.
+pub const MAX_LINK_ATTEMPTS: u32 = 32;
+
+/// A config deleted while something uses it is announced again after this time, so that wadm puts it back (upstream issue 4704).
+pub const DELETED_CONFIG_REMINDER: Duration = Duration::from_secs(2);
+
+/// wadm's command to stop the old version comes within milliseconds of the one to start the new version; an operator's does not.
+pub const UPGRADE_WINDOW: Duration = Duration::from_secs(5);
+
+/// A version that was rolled back is not tried again for its own scaler before this time, so that wadm's repetitions do not swap to and fro.
+pub const ROLLED_BACK_HOLD: Duration = Duration::from_secs(600);
+
+/// Largest config or link specification: NATS' usual payload limit is 1 MiB.
+pub const MAX_CONFIG_BYTES: usize = 512 << 10;
+
+/// Links of one source: they travel together in one entry of at most [`MAX_CONFIG_BYTES`].
+pub const MAX_LINKS_PER_SOURCE: usize = 512;
+
+/// Changes of the lattice's data that wait to be handed on; the watch waits when they are more.
+pub const MAX_WAITING_CHANGES: usize = 256;
