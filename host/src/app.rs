@@ -5,25 +5,22 @@
 //! then relays, consumers and timers start; the edge comes last. On a lattice the same happens piece by piece, as the lattice asks for it.
 //! Stop: no new requests, messages or ticks; what runs is finished within the drain time; then the process ends.
 
-use std::net::SocketAddr;
+mod frame;
+pub mod lattice;
+mod parts;
+
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use serde_json::json;
 
 use crate::config::HostConfig;
-use crate::health::{AdminServer, AdminState, Readiness};
-use crate::limits;
+use crate::health::{AdminServer, Readiness};
 use crate::link::Surroundings;
 use crate::manifest::Plan;
 use crate::runtime::{Artifacts, Engine};
-use crate::shutdown::{Ending, Shutdown};
-use crate::telemetry;
 use crate::workload::{self, Ground, Workload};
+use frame::Frame;
 
 /// Runs the application of a manifest until a signal comes. Returns the process's exit code.
 ///
@@ -41,8 +38,9 @@ pub async fn run(config: HostConfig) -> anyhow::Result<u8> {
         readiness: Readiness::default(),
     };
     let application = json!({"name": config.plan.application, "version": config.plan.version});
+    let admin = AdminServer::bind(config.admin_address).await?;
     let (mut frame, mut failures) =
-        Frame::raise(ground, config.admin_address, config.drain_timeout, application).await?;
+        Frame::raise(ground, admin, config.drain_timeout, json!({"application": application}))?;
     tracing::info!(application = %config.plan.application, version = config.plan.version, admin = %frame.admin, "starting");
     tokio::select! {
         started = feed(&engine, &artifacts, &config.plan, &frame.workload) => started?,
@@ -101,83 +99,4 @@ async fn feed(engine: &Engine, artifacts: &Arc<Artifacts>, plan: &Plan, workload
     workload.set_links(plan.links.clone()).await;
     futures::future::try_join_all(plan.components.iter().cloned().map(|component| workload.start(component))).await?;
     workload.open().await
-}
-
-/// What every way of running has around it: admin port, metrics, signals.
-struct Frame {
-    workload: Workload,
-    readiness: Readiness,
-    shutdown: Shutdown,
-    admin: SocketAddr,
-    listening: JoinHandle<Ending>,
-    upkeep: JoinHandle<()>,
-    serving_admin: JoinHandle<()>,
-}
-
-impl Frame {
-    async fn raise(
-        ground: Ground,
-        admin_address: SocketAddr,
-        drain_timeout: Duration,
-        application: Value,
-    ) -> anyhow::Result<(Self, mpsc::Receiver<anyhow::Error>)> {
-        let metrics = telemetry::init_metrics()?;
-        let (shutdown, listener) = Shutdown::listen(drain_timeout)?;
-        let admin = AdminServer::bind(admin_address).await?;
-        let address = admin.address();
-        let readiness = ground.readiness.clone();
-        let (workload, failures) = Workload::new(ground);
-        let state = AdminState {
-            readiness: readiness.clone(),
-            metrics: metrics.clone(),
-            inventory: Box::new(inventory(workload.clone(), application)),
-        };
-        let frame = Self {
-            workload,
-            readiness,
-            admin: address,
-            listening: tokio::spawn(listener.run()),
-            upkeep: tokio::spawn(telemetry::keep_up(metrics, shutdown.drained.clone())),
-            serving_admin: tokio::spawn(admin.run(state, shutdown.drained.clone())),
-            shutdown,
-        };
-        Ok((frame, failures))
-    }
-
-    fn ready(&self) {
-        self.readiness.started();
-        tracing::info!(listening = ?self.workload.listening(), "ready");
-    }
-
-    /// From the first signal to the end.
-    async fn lower(&mut self) -> anyhow::Result<Ending> {
-        self.readiness.draining();
-        tokio::select! {
-            () = async {
-                self.workload.close().await;
-                self.workload.drain(limits::DRAIN).await;
-            } => {}
-            () = self.shutdown.drained.cancelled() => {}
-        }
-        self.shutdown.drained.cancel();
-        let ending = (&mut self.listening).await.context("the signal listener ended")?;
-        let _ = tokio::join!(&mut self.serving_admin, &mut self.upkeep);
-        tracing::info!(?ending, "stopped");
-        Ok(ending)
-    }
-}
-
-fn inventory(workload: Workload, application: Value) -> impl Fn() -> Value + Send + Sync {
-    let began = Instant::now();
-    move || {
-        let mut all = workload.inventory();
-        if let Some(all) = all.as_object_mut() {
-            all.insert(
-                "host".to_owned(),
-                json!({"version": env!("CARGO_PKG_VERSION"), "uptimeSeconds": began.elapsed().as_secs()}),
-            );
-            all.insert("application".to_owned(), application.clone());
-        }
-        all
-    }
 }

@@ -31,7 +31,7 @@ pub const MAX_TABLE_ELEMENTS: usize = 20_000;
 pub const MAX_ARTIFACT_BYTES: u64 = 64 << 20;
 
 /// Largest provider archive that is pulled: programs for several platforms, held in memory once while it is verified.
-pub const MAX_PROVIDER_BYTES: u64 = 256 << 20;
+pub const MAX_PULLED_PROVIDER_BYTES: u64 = 256 << 20;
 
 /// Compiled components on disk. A development loop leaves a new one at every save; ours have a few MiB each.
 pub const COMPILED_CACHE_BYTES: u64 = 1 << 30;
@@ -168,3 +168,36 @@ pub const PROVIDER_WELL: Duration = Duration::from_secs(60);
 /// When a link's deletion has passed, the links that are still wanted between the same two are put again after these times. The public SDK
 /// takes deletions and puts from two queues, in any sequence, and forgets by peer alone; the second time is for a busy machine.
 pub const PROVIDER_LINK_REPEATS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+
+/// A server that comes up together with the host has this long to answer.
+pub const NATS_START: Duration = Duration::from_secs(60);
+
+/// Longest wait for one answer of the lattice's buckets. Callers of the control interface give up after 2 s.
+pub const NATS_REQUEST: Duration = Duration::from_secs(5);
+
+/// Labels of one host: each stands in every heartbeat.
+pub const MAX_LABELS: usize = 256;
+
+/// Commands of one component that wait for the one before: wadm sends three for an upgrade.
+pub const MAX_WAITING_COMMANDS: usize = 64;
+
+/// Attempts to change a link specification that others change at the same time.
+pub const MAX_LINK_ATTEMPTS: u32 = 32;
+
+/// A config deleted while something uses it is announced again after this time, so that wadm puts it back (upstream issue 4704).
+pub const DELETED_CONFIG_REMINDER: Duration = Duration::from_secs(2);
+
+/// wadm's command to stop the old version comes within milliseconds of the one to start the new version; an operator's does not.
+pub const UPGRADE_WINDOW: Duration = Duration::from_secs(5);
+
+/// A version that was rolled back is not tried again for its own scaler before this time, so that wadm's repetitions do not swap to and fro.
+pub const ROLLED_BACK_HOLD: Duration = Duration::from_secs(600);
+
+/// Largest config or link specification: NATS' usual payload limit is 1 MiB.
+pub const MAX_CONFIG_BYTES: usize = 512 << 10;
+
+/// Links of one source: they travel together in one entry of at most [`MAX_CONFIG_BYTES`].
+pub const MAX_LINKS_PER_SOURCE: usize = 512;
+
+/// Changes of the lattice's data that wait to be handed on; the watch waits when they are more.
+pub const MAX_WAITING_CHANGES: usize = 256;
