@@ -244,7 +244,7 @@ impl Events {
     async fn listen(server: &Server) -> Self {
         let nats = server.client().await;
         let subscriber = nats.subscribe("wasmbus.evt.default.>").await.unwrap();
-        nats.flush().await.unwrap();
+        control::round_trip(&nats).await.unwrap();
         Self { subscriber, skipped: Vec::new() }
     }
 
