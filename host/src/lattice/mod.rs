@@ -23,6 +23,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod wire;
+mod withdrawals;
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -148,6 +149,8 @@ pub async fn run(
         Changes { member: member.clone(), routes, components: components.clone(), providers: providers.clone() };
     tasks.spawn(changes.run(changes_out, listening.clone()));
     tasks.spawn(notice(parts.notices, components.clone(), providers.clone(), listening.clone()));
+    let withdrawn = withdrawals::subscribe(&connections.control, &config.lattice).await?;
+    tasks.spawn(withdrawals::listen(withdrawn, components.clone(), listening.clone()));
     let control =
         Control::new(member.clone(), components, providers.clone(), &config.control_prefix, beat.clone(), stop.clone());
     Arc::new(control).listen(&connections.control, &tasks, &listening).await?;
