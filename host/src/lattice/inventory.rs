@@ -12,6 +12,8 @@ use crate::limits;
 
 /// The annotation by which wadm tells who asked for an instance.
 const SCALER: &str = "wasmcloud.dev/scaler";
+/// The annotation by which wadm tells whose application it is.
+const APPLICATION: &str = "wasmcloud.dev/appspec";
 
 /// The scaler of some annotations.
 pub(crate) fn scaler(annotations: &Annotations) -> Option<&str> {
@@ -65,6 +67,14 @@ pub(crate) struct Running {
     pub(crate) previous: Option<Version>,
     pub(crate) refused: Option<Refused>,
     pub(crate) given_up: Option<GivenUp>,
+}
+
+impl Running {
+    /// Whether it serves in place of a version that this application wanted and could not have.
+    pub(crate) fn is_leftover_of(&self, application: &str) -> bool {
+        let owner = self.version.annotations.get(APPLICATION).map(String::as_str);
+        owner == Some(application) && self.refused.is_some()
+    }
 }
 
 /// How a provider is run.

@@ -25,6 +25,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod wire;
+mod withdrawals;
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -150,24 +151,16 @@ pub async fn run(
         Changes { member: member.clone(), routes, components: components.clone(), providers: providers.clone() };
     tasks.spawn(changes.run(changes_out, listening.clone()));
     tasks.spawn(notice(parts.notices, components.clone(), providers.clone(), listening.clone()));
+    let withdrawn = withdrawals::subscribe(&connections.control, &config.lattice).await?;
+    tasks.spawn(withdrawals::listen(withdrawn, components.clone(), listening.clone()));
     let control =
         Control::new(member.clone(), components, providers.clone(), &config.control_prefix, beat.clone(), stop.clone());
     Arc::new(control).listen(&connections.control, &tasks, &listening).await?;
     tasks.close();
 
-    let started = json!({
-        "labels": member.labels.get(), "friendly_name": member.identity.friendly_name, "uptime_seconds": 0,
-        "version": member::VERSION,
-    });
-    member.events.publish("host_started", started).await;
+    announce(&member).await;
     let beating = CancellationToken::new();
     let heart = tokio::spawn(heartbeat::run(member.clone(), config.heartbeat_interval, beat, beating.clone()));
-    tracing::info!(
-        lattice = config.lattice,
-        host = member.identity.id,
-        name = member.identity.friendly_name,
-        "member of the lattice"
-    );
     parts.ready.cancel();
 
     let watching = CancellationToken::new();
@@ -182,21 +175,41 @@ pub async fn run(
             tracing::error!(%error, "a task of the lattice failed");
         }
     }
-    member.events.publish("host_stopped", json!({"labels": member.labels.get()})).await;
-    member.events.flush().await;
-    connections.calls.flush().await.unwrap_or_default();
+    leave(&member, &connections).await;
     Ok(())
 }
 
-/// Finishes what runs.
+async fn announce(member: &Member) {
+    let (name, lattice) = (&member.identity.friendly_name, &member.lattice);
+    let started = json!({
+        "labels": member.labels.get(), "friendly_name": name, "uptime_seconds": 0, "version": member::VERSION,
+    });
+    member.events.publish("host_started", started).await;
+    tracing::info!(lattice, host = member.identity.id, name, "member of the lattice");
+}
+
+/// Says good-bye; a server that is gone is not waited for.
+async fn leave(member: &Member, connections: &Connections) {
+    let leaving = async {
+        member.events.publish("host_stopped", json!({"labels": member.labels.get()})).await;
+        member.events.flush().await;
+        connections.calls.flush().await.unwrap_or_default();
+    };
+    if tokio::time::timeout(limits::NATS_REQUEST, leaving).await.is_err() {
+        tracing::warn!("the lattice may not know that this host is gone");
+    }
+}
+
+/// Finishes what runs, all in all within the drain time.
 async fn end(member: &Member, config: &LatticeConfig) {
+    let until = tokio::time::Instant::now() + config.drain_timeout;
     member.tasks.close();
-    if tokio::time::timeout(config.drain_timeout, member.tasks.wait()).await.is_err() {
+    if tokio::time::timeout_at(until, member.tasks.wait()).await.is_err() {
         tracing::warn!("commands were cut short");
     }
     let ids: Vec<String> = member.inventory().components.keys().cloned().collect();
     futures::future::join_all(ids.iter().map(|id| member.calls.stop(id))).await;
-    member.work.drain(config.drain_timeout).await;
+    member.work.drain(until.saturating_duration_since(tokio::time::Instant::now())).await;
     if let Some(processes) = &member.processes {
         processes.shutdown_all().await;
     }

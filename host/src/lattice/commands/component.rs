@@ -35,6 +35,10 @@ pub(crate) enum Command {
     },
     /// One of its configs has changed.
     Reconfigure,
+    /// wadm has withdrawn the application that asked for it.
+    Withdrawn {
+        application: String,
+    },
     /// The workload went back to the version before by itself.
     RolledBack {
         from: String,
@@ -71,6 +75,21 @@ impl Components {
         }
     }
 
+    /// wadm has withdrawn an application. It stops what it knows of; it knows nothing of a version that serves because the one that wadm
+    /// wanted was refused or rolled back.
+    pub(crate) fn withdraw(self: &Arc<Self>, application: &str) {
+        let ids: Vec<String> = {
+            let inventory = self.member.inventory();
+            let own = inventory.components.iter().filter(|(_, running)| running.is_leftover_of(application));
+            own.map(|(id, _)| id.clone()).collect()
+        };
+        for id in ids {
+            if let Err(error) = self.submit(&id, Command::Withdrawn { application: application.to_owned() }) {
+                tracing::error!(id, application, %error, "a component is left over");
+            }
+        }
+    }
+
     /// What runs under an id.
     pub(crate) fn running(&self, id: &str) -> Option<Running> {
         self.member.inventory().components.get(id).cloned()
@@ -92,6 +111,14 @@ impl Components {
                 self.start(id, version, arrived).await;
             }
             Command::Reconfigure => self.reconfigure(id).await,
+            Command::Withdrawn { application } => {
+                // A command that came before may have mended it.
+                let left = self.running(id).filter(|running| running.is_leftover_of(&application));
+                if left.is_some() {
+                    tracing::info!(id, application, "its application was withdrawn");
+                    self.stop(id, left).await;
+                }
+            }
             Command::RolledBack { from, to, reason } => self.rolled_back(id, &from, &to, &reason).await,
         }
     }

@@ -19,6 +19,7 @@ use super::LatticeError;
 use super::commands::{Components, Providers};
 use super::member::Member;
 use super::wire::Reply;
+use crate::limits;
 
 /// Version of the control interface: part of every subject.
 const VERSION: &str = "v1";
@@ -81,7 +82,7 @@ impl Control {
             let subscriber = subscriber.map_err(|error| fail(error.to_string()))?;
             tasks.spawn(self.clone().answer(nats.clone(), subscriber, stop.clone()));
         }
-        nats.flush().await.map_err(|error| fail(error.to_string()))
+        round_trip(nats).await.map_err(fail)
     }
 
     async fn answer(self: Arc<Self>, nats: Client, mut requests: Subscriber, stop: CancellationToken) {
@@ -140,6 +141,18 @@ impl Control {
     /// Commands name the host, or leave it open.
     fn is_for_another(&self, host: &str) -> bool {
         !host.is_empty() && host != self.member.identity.id
+    }
+}
+
+/// The server takes what one connection sends in its order: once a note to ourselves is back, it knows all subscriptions made before. A
+/// flush only says that they have left.
+pub(super) async fn round_trip(nats: &Client) -> Result<(), String> {
+    let inbox = nats.new_inbox();
+    let mut echo = nats.subscribe(inbox.clone()).await.map_err(|error| error.to_string())?;
+    nats.publish(inbox, "".into()).await.map_err(|error| error.to_string())?;
+    match tokio::time::timeout(limits::NATS_REQUEST, echo.next()).await {
+        Ok(Some(_)) => Ok(()),
+        _ => Err("the server does not answer".to_owned()),
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Specification {
 pub(crate) enum Change {
     /// Some link.
     Links,
-    /// A config has a new value, or is there again.
+    /// A config has a new value.
     ConfigSet(String),
     /// A config is gone.
     ConfigDeleted(String),
@@ -89,8 +89,8 @@ impl Copy {
             }
         };
         let was = self.configs.insert(name.to_owned(), Config { revision, values, deleted: false });
-        let same =
-            self.configs.get(name).zip(was.as_ref()).is_some_and(|(now, was)| now.values == was.values && !was.deleted);
+        // One that is back as it was, which is what wadm does to those of an upgrade, is nothing new for its users.
+        let same = self.configs.get(name).zip(was.as_ref()).is_some_and(|(now, was)| now.values == was.values);
         (!same).then(|| Change::ConfigSet(name.to_owned()))
     }
 
@@ -126,11 +126,8 @@ mod tests {
         assert_eq!(copy.config("a", 3, None), Some(Change::ConfigDeleted("a".into())));
         assert!(copy.is_deleted("a"));
         assert_eq!(copy.known("a"), Some([("k".to_owned(), "1".to_owned())].into()));
-        assert_eq!(
-            copy.config("a", 4, Some(br#"{"k":"1"}"#)),
-            Some(Change::ConfigSet("a".into())),
-            "it is there again"
-        );
+        assert_eq!(copy.config("a", 4, Some(br#"{"k":"1"}"#)), None, "it is back as it was");
+        assert!(!copy.is_deleted("a"));
         copy.forget_deleted("a");
         assert!(copy.known("a").is_some(), "it is not deleted");
         copy.config("a", 5, None);

@@ -69,6 +69,28 @@ async fn wadms_upgrade_never_stops_the_component() {
     assert!(host.work.log().contains(&"stop cart".to_owned()));
 }
 
+/// Goal: undeploying leaves nothing, although wadm says nothing about a version that it does not know of. Method: wadm's own event.
+#[tokio::test]
+#[ignore = "needs SWIFTCART_NATS_SERVER"]
+async fn a_withdrawn_application_leaves_nothing() {
+    let server = Server::start().await;
+    let mut events = Events::listen(&server).await;
+    let host = Host::join(&server).await;
+    let withdraw = || async {
+        let event = json!({"type": "com.wadm.manifest_unpublished", "data": {"name": "shop"}}).to_string();
+        host.nats.publish("wadm.evt.default.manifest_unpublished", event.into()).await.unwrap();
+    };
+    host.scale("file://one.wasm", 2, "old").await;
+    assert_eq!(events.scaled().await, event("file://one.wasm", 2, "old"));
+    withdraw().await;
+    host.scale("file://bad.wasm", 2, "new").await;
+    events.next("component_scale_failed").await;
+    assert!(!host.work.log().contains(&"stop cart".to_owned()), "wadm itself stops what it knows of");
+    withdraw().await;
+    assert_eq!(events.scaled().await, event("file://one.wasm", 0, "old"));
+    assert_eq!(host.inventory().await["components"], json!([]));
+}
+
 #[tokio::test]
 #[ignore = "needs SWIFTCART_NATS_SERVER"]
 async fn an_update_keeps_annotations_and_instances() {

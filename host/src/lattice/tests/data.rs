@@ -75,7 +75,7 @@ async fn two_hosts_change_links_at_once() {
     let server = Server::start().await;
     let (left, right) = (Host::join(&server).await, Host::join(&server).await);
     let put = |number: usize| {
-        let host = if number % 2 == 0 { &left } else { &right };
+        let host = if number.is_multiple_of(2) { &left } else { &right };
         async move {
             let link = json!({
                 "source_id": "cart", "target": "t", "name": format!("link-{number}"), "wit_namespace": "n",

@@ -197,7 +197,11 @@ impl Host {
     }
 
     async fn scale_with(&self, reference: &str, count: u32, scaler: &str, configs: &[&str]) {
-        let annotations = if scaler.is_empty() { json!({}) } else { json!({"wasmcloud.dev/scaler": scaler}) };
+        let annotations = if scaler.is_empty() {
+            json!({})
+        } else {
+            json!({"wasmcloud.dev/scaler": scaler, "wasmcloud.dev/appspec": "shop"})
+        };
         let body = json!({
             "component_ref": reference, "component_id": "cart", "annotations": annotations, "count": count,
             "host_id": self.id, "config": configs, "allow_update": false,
@@ -244,7 +248,7 @@ impl Events {
     async fn listen(server: &Server) -> Self {
         let nats = server.client().await;
         let subscriber = nats.subscribe("wasmbus.evt.default.>").await.unwrap();
-        nats.flush().await.unwrap();
+        control::round_trip(&nats).await.unwrap();
         Self { subscriber, skipped: Vec::new() }
     }
 
