@@ -211,9 +211,8 @@ async fn misfitting_parameters_are_refused() {
     let stage = Stage::new(1).await;
     let mut way = stage.way("with-words");
     way.params = stage.way("join").params;
-    let error =
-        stage.call_way(&way, &join("not a conduct"), CallContext::new(TraceContext::root(), Duration::from_secs(9)));
-    let answer = error.await.unwrap();
+    let call = CallContext::new(TraceContext::root(), Duration::from_secs(9));
+    let answer = stage.call_way(&way, &join("not a conduct"), call).await.unwrap();
     assert!(
         matches!(answer, Val::Result(Err(Some(ref told))) if matches!(**told, Val::Variant(ref case, _) if case == "unavailable")),
         "{answer:?}"
