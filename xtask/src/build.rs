@@ -17,7 +17,17 @@ const GUESTS: &str = "tests/guests/";
 /// The native programs of a shop.
 pub(crate) const PROGRAMS: [&str; 2] = ["swiftcart-host", "swiftcart-sim"];
 
+/// What to do with what was built.
+const AFTER_HELP: &str = "\
+Components end up as <target>/components/<name>.wasm. These files are what a registry takes:
+
+  wash push HOST/NAME:VERSION <target>/components/order.wasm
+
+prints the digest by which to pin it (HOST/NAME@sha256:...); `--insecure` is for registries in plain HTTP. A registry keeps what it got: push \
+each version under a tag of its own. `wash build --skip-fetch` in the folder of one component makes the same component with a signature.";
+
 #[derive(clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
     /// Also the components that exist for tests only.
     #[arg(long)]
