@@ -7,6 +7,7 @@ pub mod app;
 pub mod capability;
 pub mod config;
 pub mod health;
+pub mod lattice;
 pub mod limits;
 pub mod link;
 pub mod manifest;

@@ -65,3 +65,52 @@ pub const BACKGROUND_CALL: Duration = Duration::from_secs(30);
 
 /// Pause between two attempts to reach a service that is not there at start-up.
 pub const CONNECT_RETRY: Duration = Duration::from_secs(1);
+
+/// Largest archive or executable of an external provider, unpacked: every member counts. Stripped Rust programs have 10-40 MB per target.
+pub const MAX_PROVIDER_BYTES: u64 = 1 << 30;
+
+/// Members of a provider archive: one program per target, the claims, the world.
+pub const MAX_ARCHIVE_MEMBERS: usize = 64;
+
+/// A token of claims: it lists one hash per target and perhaps a schema of the settings.
+pub const MAX_CLAIMS_BYTES: u64 = 256 << 10;
+
+/// Events of external providers that wait for whoever publishes them; a provider makes one every 30 seconds.
+pub const PROVIDER_EVENTS: usize = 256;
+
+/// An event of a provider that nobody takes for this long is dropped and logged: supervision must go on.
+pub const PROVIDER_EVENT_WAIT: Duration = Duration::from_secs(5);
+
+/// Time for a new provider to read its start-up line; a pipe holds 64 KiB of it even if nobody reads.
+pub const PROVIDER_STDIN: Duration = Duration::from_secs(5);
+
+/// A provider that has lived this long has started, even if it does not answer yet; one that ended before has not.
+pub const PROVIDER_START: Duration = Duration::from_secs(1);
+
+/// Between two questions to a provider that has not answered for the first time yet.
+pub const PROVIDER_PROBE: Duration = Duration::from_millis(100);
+
+/// From here on a provider's silence counts against it (wasmCloud v1: the first health check).
+pub const PROVIDER_FIRST_HEALTH: Duration = Duration::from_secs(5);
+
+/// Between two health checks of a provider (wasmCloud v1).
+pub const PROVIDER_HEALTH: Duration = Duration::from_secs(30);
+
+/// Time for a provider to answer a health check.
+pub const PROVIDER_HEALTH_ANSWER: Duration = Duration::from_secs(2);
+
+/// Health checks in a row without an answer after which a provider counts as failed: one lost message is no failure.
+pub const PROVIDER_SILENCES: u32 = 3;
+
+/// Pause before a provider that ended by itself is started again; it doubles with every end in a row.
+pub const PROVIDER_RESTART: Duration = Duration::from_millis(100);
+
+/// The longest such pause: a service that comes back is used again within this time.
+pub const PROVIDER_RESTART_MAX: Duration = Duration::from_secs(30);
+
+/// A provider that lived this long was well; its next end is the first in a row.
+pub const PROVIDER_WELL: Duration = Duration::from_secs(60);
+
+/// When a link's deletion has passed, the links that are still wanted between the same two are put again after these times. The public SDK
+/// takes deletions and puts from two queues, in any sequence, and forgets by peer alone; the second time is for a busy machine.
+pub const PROVIDER_LINK_REPEATS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];

@@ -11,6 +11,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if let Some(code) = swiftcart_host::lattice::provider::guard() {
+        return code;
+    }
     let cli = Cli::parse();
     // Two providers of cryptography are linked, so rustls does not choose by itself. This comes first, so nobody was faster.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -5,6 +5,7 @@ mod apt;
 mod cache;
 mod cargo;
 mod java;
+mod journal;
 mod node;
 mod python;
 

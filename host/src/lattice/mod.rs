@@ -1,0 +1,3 @@
+//! The wasmCloud v1 control plane.
+
+pub mod provider;
