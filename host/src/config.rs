@@ -1,6 +1,8 @@
 //! The only reader of arguments, environment and configuration files. Everything is read once, checked before anything connects, and
 //! handed on as values; every problem is told, not only the first.
 
+mod lattice;
+
 use std::io::{IsTerminal, Read};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
@@ -15,6 +17,10 @@ use crate::manifest::{
     SecretSource,
 };
 use crate::telemetry::{LogConfig, LogFormat};
+pub use lattice::{
+    BUILTIN_LABELS, CallArguments, ControlArguments, LatticeArguments, LatticeConfig, LatticeConfigError, NatsServer,
+    started_by_wash,
+};
 
 /// A secret is a password, a URL or a key: nothing larger.
 const MAX_SECRET_BYTES: u64 = 64 << 10;
@@ -27,9 +33,9 @@ const MIGRATIONS_KEY: &str = "migrations";
 #[derive(Debug, Parser)]
 #[command(name = "swiftcart-host", version, about)]
 pub struct Cli {
-    /// What to do.
+    /// What to do; `lattice` if wash started this program, which it does without arguments.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
     /// How to log.
     #[command(flatten)]
     pub log: LogArguments,
@@ -42,6 +48,39 @@ pub enum Command {
     Run(HostArguments),
     /// Checks the manifest, its configs, secrets and files, connects to nothing, and ends.
     Check(HostArguments),
+    /// Joins a wasmCloud lattice and does what wash and wadm say.
+    Lattice(Box<LatticeArguments>),
+}
+
+/// For reading the environment alone.
+#[derive(Debug, Parser)]
+struct LatticeProgram {
+    #[command(flatten)]
+    arguments: LatticeArguments,
+}
+
+impl Cli {
+    /// What to do, by arguments or environment.
+    ///
+    /// # Errors
+    /// When neither says it, or the environment cannot be read.
+    pub fn command(self) -> Result<Command, clap::Error> {
+        match self.command {
+            Some(command) => Ok(command),
+            None if started_by_wash() => {
+                let program = LatticeProgram::try_parse_from(["swiftcart-host"])?;
+                Ok(Command::Lattice(Box::new(program.arguments)))
+            }
+            None => Err(Self::command_line().error(
+                clap::error::ErrorKind::MissingSubcommand,
+                "expected `run`, `check` or `lattice` (or an environment with WASMCLOUD_* variables, as `wash up` sets them)",
+            )),
+        }
+    }
+
+    fn command_line() -> clap::Command {
+        <Self as clap::CommandFactory>::command()
+    }
 }
 
 /// Where everything is.
@@ -78,8 +117,16 @@ pub struct LogArguments {
     #[arg(long, env = "SWIFTCART_HOST_LOG_FORMAT", global = true, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
     /// Which records: directives of tracing's `EnvFilter`, for example `info,swiftcart_host=debug`.
-    #[arg(long, env = "SWIFTCART_HOST_LOG_FILTER", global = true, value_name = "DIRECTIVES", default_value = "info")]
-    pub log_filter: String,
+    #[arg(long, env = "SWIFTCART_HOST_LOG_FILTER", global = true, value_name = "DIRECTIVES")]
+    pub log_filter: Option<String>,
+    /// The level that wash passes; for the host's own records, others stay at `info` or above.
+    #[arg(long, env = "WASMCLOUD_LOG_LEVEL", global = true, hide = true, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// Whether wash wants JSON.
+    #[arg(long, env = "WASMCLOUD_STRUCTURED_LOGGING_ENABLED", global = true, hide = true, action = clap::ArgAction::Set,
+        num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = clap::builder::BoolishValueParser::new())]
+    pub structured_logging: bool,
 }
 
 fn default_drain_ms() -> u64 {
@@ -206,7 +253,16 @@ impl LogArguments {
     #[must_use]
     pub fn config(&self) -> LogConfig {
         let by_default = if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
-        LogConfig { format: self.log_format.unwrap_or(by_default), filter: self.log_filter.clone() }
+        let by_default = if self.structured_logging { LogFormat::Json } else { by_default };
+        let by_level = || match self.log_level.as_deref() {
+            Some(level @ ("debug" | "trace")) => format!("info,swiftcart_host={level}"),
+            Some(level @ ("error" | "warn")) => level.to_owned(),
+            _ => "info".to_owned(),
+        };
+        LogConfig {
+            format: self.log_format.unwrap_or(by_default),
+            filter: self.log_filter.clone().unwrap_or_else(by_level),
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use readiness::{Readiness, ReadinessHandle};
+pub use readiness::{CheckHandle, Readiness, ReadinessHandle};
 
 use crate::telemetry::names;
 

@@ -31,7 +31,7 @@ pub const MAX_TABLE_ELEMENTS: usize = 20_000;
 pub const MAX_ARTIFACT_BYTES: u64 = 64 << 20;
 
 /// Largest provider archive that is pulled: programs for several platforms, held in memory once while it is verified.
-pub const MAX_PROVIDER_BYTES: u64 = 256 << 20;
+pub const MAX_PULLED_PROVIDER_BYTES: u64 = 256 << 20;
 
 /// Compiled components on disk. A development loop leaves a new one at every save; ours have a few MiB each.
 pub const COMPILED_CACHE_BYTES: u64 = 1 << 30;
@@ -65,6 +65,60 @@ pub const BACKGROUND_CALL: Duration = Duration::from_secs(30);
 
 /// Pause between two attempts to reach a service that is not there at start-up.
 pub const CONNECT_RETRY: Duration = Duration::from_secs(1);
+
+/// What happens without being asked for is kept this long for slow listeners.
+pub const NOTICES: usize = 256;
+
+/// New code may come a moment before its links: a lattice sends both at once.
+pub const LINK_GRACE: Duration = Duration::from_secs(3);
+
+/// How often new code looks for its links in that time.
+pub const LINK_POLL: Duration = Duration::from_millis(50);
+
+/// A version that replaces a running one must reach what its links lead to within this time, or is refused.
+pub const CONNECT_FOR_CHANGE: Duration = Duration::from_secs(10);
+
+/// For so long the version before is kept, to serve again if the new one is broken.
+pub const PROBATION: Duration = Duration::from_secs(10);
+
+/// Fewer traps than these say nothing.
+pub const PROBATION_TRAPS: u64 = 3;
+
+/// From this share of its calls on, in per cent, a version that traps is broken.
+pub const PROBATION_PERCENT: u64 = 50;
+
+/// Pause before what a capability sets in motion is started again after it failed; doubled each time up to the second figure.
+pub const TRIGGER_RESTART: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// Parameters, or results, of one call between hosts. Decoded they take up to 40 times as much, because the engine holds each byte of a
+/// `list<u8>` as a value of its own.
+pub const MAX_REMOTE_BYTES: usize = 8 << 20;
+
+/// Values in the parameters, or results, of one call between hosts; 40 bytes each, so this is 160 MiB.
+pub const MAX_REMOTE_VALUES: usize = 4 << 20;
+
+/// Types of a call between hosts may nest this deep; the deepest of ours nests six times.
+pub const MAX_REMOTE_NESTING: u32 = 64;
+
+/// A call from another host that does not say how long its caller waits: what wasmCloud's own host and SDK wait.
+pub const REMOTE_CALL: Duration = Duration::from_secs(10);
+
+/// The longest time that a caller on another host may ask for: what the host itself gives to work that no client waits for.
+pub const MAX_REMOTE_CALL: Duration = BACKGROUND_CALL;
+
+/// Calls from other hosts that one component serves at once, queue included. Above it they wait where they arrived; the pool's own queue
+/// (256 by default) refuses long before that.
+pub const MAX_REMOTE_CALLS: usize = 1_024;
+
+/// Calls from other hosts whose parameters need more than one message, at once for the whole host: these are the ones that take memory
+/// before a component's own limits see them.
+pub const MAX_LARGE_REMOTE_CALLS: usize = 4;
+
+/// The message that tells another host why a call failed is cut here.
+pub const MAX_REMOTE_FAILURE_BYTES: usize = 16 << 10;
+
+/// How long the server of the lattice may take to confirm a new subscription.
+pub const SUBSCRIBE: Duration = Duration::from_secs(2);
 
 /// Largest archive or executable of an external provider, unpacked: every member counts. Stripped Rust programs have 10-40 MB per target.
 pub const MAX_PROVIDER_BYTES: u64 = 1 << 30;
@@ -114,3 +168,36 @@ pub const PROVIDER_WELL: Duration = Duration::from_secs(60);
 /// When a link's deletion has passed, the links that are still wanted between the same two are put again after these times. The public SDK
 /// takes deletions and puts from two queues, in any sequence, and forgets by peer alone; the second time is for a busy machine.
 pub const PROVIDER_LINK_REPEATS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+
+/// A server that comes up together with the host has this long to answer.
+pub const NATS_START: Duration = Duration::from_secs(60);
+
+/// Longest wait for one answer of the lattice's buckets. Callers of the control interface give up after 2 s.
+pub const NATS_REQUEST: Duration = Duration::from_secs(5);
+
+/// Labels of one host: each stands in every heartbeat.
+pub const MAX_LABELS: usize = 256;
+
+/// Commands of one component that wait for the one before: wadm sends three for an upgrade.
+pub const MAX_WAITING_COMMANDS: usize = 64;
+
+/// Attempts to change a link specification that others change at the same time.
+pub const MAX_LINK_ATTEMPTS: u32 = 32;
+
+/// A config deleted while something uses it is announced again after this time, so that wadm puts it back (upstream issue 4704).
+pub const DELETED_CONFIG_REMINDER: Duration = Duration::from_secs(2);
+
+/// wadm's command to stop the old version comes within milliseconds of the one to start the new version; an operator's does not.
+pub const UPGRADE_WINDOW: Duration = Duration::from_secs(5);
+
+/// A version that was rolled back is not tried again for its own scaler before this time, so that wadm's repetitions do not swap to and fro.
+pub const ROLLED_BACK_HOLD: Duration = Duration::from_secs(600);
+
+/// Largest config or link specification: NATS' usual payload limit is 1 MiB.
+pub const MAX_CONFIG_BYTES: usize = 512 << 10;
+
+/// Links of one source: they travel together in one entry of at most [`MAX_CONFIG_BYTES`].
+pub const MAX_LINKS_PER_SOURCE: usize = 512;
+
+/// Changes of the lattice's data that wait to be handed on; the watch waits when they are more.
+pub const MAX_WAITING_CHANGES: usize = 256;

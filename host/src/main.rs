@@ -21,13 +21,21 @@ async fn main() -> ExitCode {
         eprintln!("swiftcart-host: {error}");
         return ExitCode::from(2);
     }
-    let outcome = match &cli.command {
+    let command = match cli.command() {
+        Ok(command) => command,
+        Err(error) => error.exit(),
+    };
+    let outcome = match &command {
         Command::Run(arguments) => match arguments.load(&ProcessSecrets) {
             Ok(config) => app::run(config).await,
             Err(error) => Err(error.into()),
         },
         Command::Check(arguments) => match arguments.load(&ProcessSecrets) {
             Ok(config) => app::check(config).await,
+            Err(error) => Err(error.into()),
+        },
+        Command::Lattice(arguments) => match arguments.load() {
+            Ok(config) => app::lattice::run(config).await,
             Err(error) => Err(error.into()),
         },
     };

@@ -39,6 +39,13 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Nothing is wanted.
+    #[must_use]
+    pub fn empty() -> Self {
+        let application = String::new();
+        Self { application, version: None, components: Vec::new(), capabilities: Vec::new(), links: Vec::new() }
+    }
+
     /// The component with this name.
     #[must_use]
     pub fn component(&self, name: &str) -> Option<&ComponentPlan> {

@@ -7,7 +7,7 @@ use crate::runtime::Guest;
 
 impl Host for Guest {
     async fn send(&mut self, message: Message) -> wasmtime::Result<Result<(), Error>> {
-        let mailer = self.grants.email.clone().ok_or_else(|| super::not_granted("swiftcart:email/sender"))?;
+        let mailer = self.grants.email.clone().ok_or_else(|| super::not_granted(self, "swiftcart:email/sender"))?;
         let mail = email::Mail {
             to: message.to,
             subject: message.subject,

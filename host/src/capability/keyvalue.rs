@@ -52,7 +52,7 @@ fn answer<T>(outcome: std::result::Result<T, RedisError>) -> Answer<T> {
 }
 
 fn client(store: &StoreContextMut<'_, Guest>) -> Result<Arc<Redis>> {
-    store.data().grants.redis.clone().ok_or_else(|| super::not_granted("wasi:keyvalue"))
+    store.data().grants.redis.clone().ok_or_else(|| super::not_granted(store.data(), "wasi:keyvalue"))
 }
 
 /// The client and the full key, both owned, so that nothing of the store is held while waiting.

@@ -23,7 +23,7 @@ use swiftcart_provider_redis::Redis;
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::manifest::Interface;
-use crate::runtime::Guest;
+use crate::runtime::{CallError, Guest};
 
 /// Everything that the links of one component grant it.
 #[derive(Default)]
@@ -38,6 +38,19 @@ pub struct Grants {
     pub email: Option<Arc<Mailer>>,
     /// The hosts it may call.
     pub http: Option<Arc<swiftcart_provider_http::Client>>,
+}
+
+impl Grants {
+    /// Takes the client of one kind of capability from another component version.
+    pub(crate) fn take_over(&mut self, before: &Self, kind: &str) {
+        match kind {
+            "postgres" => self.postgres.clone_from(&before.postgres),
+            "redis" => self.redis.clone_from(&before.redis),
+            "email" => self.email.clone_from(&before.email),
+            "http-client" => self.http.clone_from(&before.http),
+            _ => {}
+        }
+    }
 }
 
 /// Interfaces of WASI that give no power outside the sandbox. `wasi:sockets` is not among them: the network is reached over links only.
@@ -88,6 +101,13 @@ pub fn provided(kind: &str) -> &'static [&'static str] {
 #[must_use]
 pub fn provides(kind: &str, interface: &Interface) -> bool {
     provided(kind).contains(&interface.path().as_str())
+}
+
+/// Whether some kind of built-in capability provides this interface.
+#[must_use]
+pub fn is_provided(interface: &Interface) -> bool {
+    let path = interface.path();
+    PROVIDED.iter().any(|(_, interfaces)| interfaces.contains(&path.as_str()))
 }
 
 /// The interface that a kind of capability calls on components, if it does.
@@ -171,7 +191,8 @@ pub fn add_granted(linker: &mut Linker<Guest>, interface: &Interface) -> wasmtim
     }
 }
 
-/// The failure that a guest sees if a link was granted but its client is not there: our own bug, so a trap that names it.
-pub(crate) fn not_granted(what: &'static str) -> wasmtime::Error {
-    wasmtime::Error::msg(format!("{what} is linked but was not connected"))
+/// The failure of a guest that calls what no link grants it. Where links must be there from the start, linking has refused it already.
+pub(crate) fn not_granted(guest: &Guest, what: &'static str) -> wasmtime::Error {
+    let component = guest.identity.name.clone();
+    wasmtime::Error::new(CallError::NotLinked { component, import: what.to_owned() })
 }

@@ -7,7 +7,8 @@ use crate::runtime::Guest;
 
 impl Host for Guest {
     async fn transact(&mut self, statements: Vec<Statement>) -> wasmtime::Result<Result<Vec<RowSet>, Error>> {
-        let client = self.grants.postgres.clone().ok_or_else(|| super::not_granted("swiftcart:postgres/client"))?;
+        let client =
+            self.grants.postgres.clone().ok_or_else(|| super::not_granted(self, "swiftcart:postgres/client"))?;
         let statements = statements.into_iter().map(statement).collect();
         Ok(match client.transact(statements).await {
             Ok(sets) => Ok(sets.into_iter().map(row_set).collect()),

@@ -12,7 +12,7 @@ impl Host for Guest {
         keys: Vec<String>,
         arguments: Vec<String>,
     ) -> wasmtime::Result<Result<Vec<Item>, Error>> {
-        let client = self.grants.redis.clone().ok_or_else(|| super::not_granted("swiftcart:redis/scripts"))?;
+        let client = self.grants.redis.clone().ok_or_else(|| super::not_granted(self, "swiftcart:redis/scripts"))?;
         let script = redis::Script { name: script.name, source: script.source };
         Ok(match client.run_script(&script, &keys, &arguments).await {
             Ok(items) => Ok(items.into_iter().map(item).collect()),

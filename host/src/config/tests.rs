@@ -80,7 +80,7 @@ fn all_arguments_are_read() {
         "127.0.0.1:0",
     ];
     let cli = Cli::try_parse_from(run.into_iter().chain(["--log-format", "json", "--log-filter", "warn"])).unwrap();
-    let Command::Run(arguments) = cli.command else { panic!("not run") };
+    let Command::Run(arguments) = cli.command.unwrap() else { panic!("not run") };
     assert_eq!(
         (arguments.manifest, arguments.admin_address.port(), arguments.drain_timeout_ms),
         ("m.yaml".into(), 0, 20_000)
@@ -90,7 +90,7 @@ fn all_arguments_are_read() {
     let check =
         ["host", "--log-format", "text", "check", "--manifest", "m.yaml", "--artifact-root", "a", "--cache-dir", "c"];
     let cli = Cli::try_parse_from(check).unwrap();
-    assert!(matches!(cli.command, Command::Check(_)));
+    assert!(matches!(cli.command, Some(Command::Check(_))));
     assert_eq!(cli.log.config().format, LogFormat::Text);
 }
 

@@ -44,6 +44,19 @@ pub struct ReadinessHandle {
     ready: Arc<AtomicBool>,
 }
 
+/// A source that is asked. Dropping it takes the source away.
+#[must_use = "dropping it takes the source away"]
+pub struct CheckHandle {
+    readiness: Readiness,
+    number: u64,
+}
+
+impl Drop for CheckHandle {
+    fn drop(&mut self) {
+        self.readiness.sources().all.remove(&self.number);
+    }
+}
+
 impl Readiness {
     /// Adds a source, not ready yet.
     pub fn register(&self, name: impl Into<String>) -> ReadinessHandle {
@@ -52,9 +65,13 @@ impl Readiness {
         ReadinessHandle { readiness: self.clone(), number, ready }
     }
 
-    /// Adds a source that is asked each time; `check` must not block, nor use this `Readiness`.
-    pub fn register_check(&self, name: impl Into<String>, check: impl Fn() -> bool + Send + Sync + 'static) {
-        self.add(name.into(), State::Check(Box::new(check)));
+    /// Adds a source that is asked each time; `check` must not block, nor use this `Readiness`. It is one until the handle is dropped.
+    pub fn register_check(
+        &self,
+        name: impl Into<String>,
+        check: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> CheckHandle {
+        CheckHandle { readiness: self.clone(), number: self.add(name.into(), State::Check(Box::new(check))) }
     }
 
     /// Start-up is over: all sources are registered.

@@ -1,23 +1,19 @@
-//! A link to a component on this host: the call stays in the process, by export name and values, for any interface without resources.
+//! A link to a component, by export name and values, for any interface without resources. A target on this host is called in the process;
+//! only when it does not run here does the call leave it.
 
 use std::sync::Arc;
 
-use wasmtime::component::types::{Component as ComponentType, ComponentFunc, ComponentInstance, ComponentItem, Type};
+use wasmtime::component::types::{Component as ComponentType, ComponentFunc, ComponentInstance, ComponentItem};
 use wasmtime::component::{Linker, Val};
 
-use super::failure;
-use crate::runtime::{CallContext, Engine, Guest, Slot};
+use super::{DEFAULT_NAME, Remote, Way, failure};
+use crate::runtime::{CallContext, CallError, Engine, Guest, Slot};
 
 /// Whether the target's export has every function that is imported, with the same types.
 ///
 /// # Errors
 /// What is missing or different, in words.
-pub(crate) fn check(
-    engine: &Engine,
-    import: &str,
-    wanted: &ComponentInstance,
-    target: &ComponentType,
-) -> Result<(), String> {
+pub fn check(engine: &Engine, import: &str, wanted: &ComponentInstance, target: &ComponentType) -> Result<(), String> {
     let engine = engine.wasmtime();
     let Some(ComponentItem::ComponentInstance(offered)) = target.get_export(engine, import).map(|export| export.ty)
     else {
@@ -45,11 +41,37 @@ pub(crate) fn check(
     Ok(())
 }
 
+/// Whether all of an imported interface can be called by values.
+///
+/// # Errors
+/// The resource that cannot.
+pub(crate) fn no_resources(engine: &Engine, wanted: &ComponentInstance) -> Result<(), String> {
+    let mut exports = wanted.exports(engine.wasmtime());
+    match exports.find(|(_, item)| matches!(item.ty, ComponentItem::Resource(_))) {
+        Some((name, _)) => Err(format!("{name} is a resource, and resources do not pass between components")),
+        None => Ok(()),
+    }
+}
+
 fn same_signature(left: &ComponentFunc, right: &ComponentFunc) -> bool {
     left.params().map(|(_, ty)| ty).eq(right.params().map(|(_, ty)| ty)) && left.results().eq(right.results())
 }
 
-/// Defines every function of an imported interface as a call to whatever version runs in the slot at that moment.
+/// Where the functions of one imported interface lead.
+#[derive(Clone)]
+pub(crate) enum Road {
+    /// To whatever runs in the slot at the moment of the call, else to other hosts.
+    To {
+        /// Where the callee runs, if it runs here.
+        slot: Arc<Slot>,
+        /// The way to other hosts.
+        remote: Option<Arc<dyn Remote>>,
+    },
+    /// Nowhere: there is no link.
+    Denied,
+}
+
+/// Defines every function of an interface that `source` imports.
 ///
 /// # Errors
 /// The engine's, when a name is defined twice.
@@ -58,27 +80,36 @@ pub(crate) fn define(
     linker: &mut Linker<Guest>,
     import: &str,
     wanted: &ComponentInstance,
-    slot: &Arc<Slot>,
+    source: &str,
+    road: &Road,
 ) -> wasmtime::Result<()> {
     let mut instance = linker.instance(import)?;
     for (name, item) in wanted.exports(engine.wasmtime()) {
         let ComponentItem::ComponentFunc(function) = item.ty else { continue };
-        let road = Arc::new(Road {
-            slot: slot.clone(),
+        let target = match road {
+            Road::To { slot, .. } => slot.name.clone(),
+            Road::Denied => String::new(),
+        };
+        let way = Way {
+            source: source.to_owned(),
+            target,
+            link: DEFAULT_NAME.to_owned(),
             interface: import.to_owned(),
             function: name.to_owned(),
-            result: function.results().next(),
-        });
+            params: function.params().map(|(_, ty)| ty).collect(),
+            results: function.results().collect(),
+        };
+        let import = Arc::new(Import { road: road.clone(), way });
         instance.func_new_async(name, move |store, _, params, results| {
-            let (road, call) = (road.clone(), store.data().call.nested());
+            let (import, call) = (import.clone(), store.data().call.nested());
             Box::new(async move {
                 let outcome = match call {
-                    Ok(call) => road.travel(params, results, call).await,
+                    Ok(call) => import.call(params, results, call).await,
                     Err(error) => Err(error),
                 };
                 let Err(error) = outcome else { return Ok(()) };
                 // The caller's contract may have a word for "could not be reached" or "outcome unknown"; else the caller traps.
-                match (road.result.as_ref().and_then(|ty| failure::value(ty, &error)), results.first_mut()) {
+                match (import.way.results.first().and_then(|ty| failure::value(ty, &error)), results.first_mut()) {
                     (Some(value), Some(slot)) => *slot = value,
                     _ => return Err(wasmtime::Error::new(error)),
                 }
@@ -89,21 +120,30 @@ pub(crate) fn define(
     Ok(())
 }
 
-/// The way of one imported function to its callee.
-struct Road {
-    slot: Arc<Slot>,
-    interface: String,
-    function: String,
-    result: Option<Type>,
+/// One imported function and where it leads.
+struct Import {
+    road: Road,
+    way: Way,
 }
 
-impl Road {
-    async fn travel(
-        &self,
-        params: &[Val],
-        results: &mut [Val],
-        call: CallContext,
-    ) -> Result<(), crate::runtime::CallError> {
-        self.slot.current()?.call(&self.interface, &self.function, params, results, call).await
+impl Import {
+    async fn call(&self, params: &[Val], results: &mut [Val], call: CallContext) -> Result<(), CallError> {
+        let Road::To { slot, remote } = &self.road else {
+            return Err(CallError::NotLinked {
+                component: self.way.source.clone(),
+                import: self.way.interface.clone(),
+            });
+        };
+        let here = match slot.current() {
+            Ok(component) => {
+                component.call(&self.way.interface, &self.way.function, params, results, call.clone()).await
+            }
+            Err(absent) => Err(absent),
+        };
+        match (here, remote) {
+            // Nothing was done here, so it may be done elsewhere.
+            (Err(CallError::NotRunning { .. }), Some(remote)) => remote.call(&self.way, params, results, call).await,
+            (outcome, _) => outcome,
+        }
     }
 }

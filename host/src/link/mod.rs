@@ -1,7 +1,7 @@
 //! Where does an import lead? Builds the linker of one component from its links: an import without a link, a link that leads nowhere, or
 //! two sides that do not fit are errors that name the component, the import and the link. Deny by default.
 
-mod failure;
+pub(crate) mod failure;
 mod local;
 mod remote;
 
@@ -16,16 +16,21 @@ use crate::capability;
 use crate::manifest::{Interface, LinkPlan};
 use crate::runtime::{Artifact, Engine, Guest, Slot};
 
+use local::Road;
+pub use local::check;
 pub use remote::{Remote, Way};
+
+/// The name of a link that a component uses unless it asks for another.
+const DEFAULT_NAME: &str = "default";
 
 /// What a link's target is.
 pub enum Target {
-    /// Another component: its slot, and its type to check both sides against each other.
+    /// Another component, or a provider that runs elsewhere.
     Component {
-        /// Where it runs.
+        /// Where it runs, if it runs here.
         slot: Arc<Slot>,
-        /// Its imports and exports.
-        exports: ComponentType,
+        /// Its imports and exports, if it runs here: both sides are checked against each other.
+        exports: Option<ComponentType>,
     },
     /// A built-in capability of this kind.
     Capability(String),
@@ -94,6 +99,15 @@ pub enum LinkError {
     },
 }
 
+/// What surrounds the components of this host.
+#[derive(Clone, Default)]
+pub struct Surroundings {
+    /// The road to other hosts.
+    pub remote: Option<Arc<dyn Remote>>,
+    /// Links may come after the component: an import without one fails when it is called, and a link without an import is nobody's fault.
+    pub late_links: bool,
+}
+
 /// Builds the linker of one component. `links` are those whose source it is; `targets` are all components and capabilities by name.
 ///
 /// # Errors
@@ -104,10 +118,13 @@ pub fn link(
     artifact: &Artifact,
     links: &[&LinkPlan],
     targets: &HashMap<String, Target>,
+    surroundings: &Surroundings,
 ) -> Result<Linker<Guest>, Vec<LinkError>> {
-    let mut linking =
-        Linking { engine, name, links, targets, linker: Linker::new(engine.wasmtime()), errors: Vec::new() };
-    linking.check_links(artifact);
+    let linker = Linker::new(engine.wasmtime());
+    let mut linking = Linking { engine, name, links, targets, surroundings, linker, errors: Vec::new() };
+    if !surroundings.late_links {
+        linking.check_links(artifact);
+    }
     linking.step(capability::add_ambient);
     for (import, item) in artifact.component.component_type().imports(engine.wasmtime()) {
         match item.ty {
@@ -123,6 +140,7 @@ struct Linking<'a> {
     name: &'a str,
     links: &'a [&'a LinkPlan],
     targets: &'a HashMap<String, Target>,
+    surroundings: &'a Surroundings,
     linker: Linker<Guest>,
     errors: Vec<LinkError>,
 }
@@ -134,7 +152,7 @@ impl Linking<'_> {
         let imports: Vec<Interface> =
             ty.imports(self.engine.wasmtime()).filter_map(|(name, _)| Interface::parse(name)).collect();
         for link in self.links {
-            if link.name != "default" {
+            if link.name != DEFAULT_NAME {
                 self.errors.push(LinkError::Named {
                     component: self.name.to_owned(),
                     target: link.target.clone(),
@@ -163,8 +181,8 @@ impl Linking<'_> {
         if self.has_no_functions(instance) {
             return self.powerless(import, instance);
         }
-        let Some(link) = self.links.iter().find(|link| interface.granted_by(link)) else {
-            return self.errors.push(LinkError::Missing { component: component(), import: import.to_owned() });
+        let Some(link) = self.links.iter().find(|link| link.name == DEFAULT_NAME && interface.granted_by(link)) else {
+            return self.unlinked(import, &interface, instance);
         };
         match self.targets.get(&link.target) {
             Some(Target::Capability(kind)) => {
@@ -176,14 +194,38 @@ impl Linking<'_> {
                 self.step(|linker| capability::add_granted(linker, &interface));
             }
             Some(Target::Component { slot, exports }) => {
-                if let Err(reason) = local::check(self.engine, import, instance, exports) {
+                let fits = match exports {
+                    Some(exports) => local::check(self.engine, import, instance, exports),
+                    None => local::no_resources(self.engine, instance),
+                };
+                if let Err(reason) = fits {
                     return self.errors.push(self.not_provided(&link.target, import, reason));
                 }
-                let (engine, slot) = (self.engine, slot.clone());
-                self.step(|linker| local::define(engine, linker, import, instance, &slot));
+                let road = Road::To { slot: slot.clone(), remote: self.surroundings.remote.clone() };
+                self.define(import, instance, &road);
             }
             None => self.errors.push(self.not_provided(&link.target, import, "there is no such component".to_owned())),
         }
+    }
+
+    /// Deny by default: at start, or, where links may come later, at each call.
+    fn unlinked(&mut self, import: &str, interface: &Interface, instance: &ComponentInstance) {
+        if !self.surroundings.late_links {
+            let component = self.name.to_owned();
+            return self.errors.push(LinkError::Missing { component, import: import.to_owned() });
+        }
+        if capability::is_provided(interface) {
+            self.step(|linker| capability::add_granted(linker, interface));
+        } else if local::no_resources(self.engine, instance).is_ok() {
+            self.define(import, instance, &Road::Denied);
+        } else {
+            self.errors.push(LinkError::NotOffered { component: self.name.to_owned(), import: import.to_owned() });
+        }
+    }
+
+    fn define(&mut self, import: &str, instance: &ComponentInstance, road: &Road) {
+        let (engine, name) = (self.engine, self.name);
+        self.step(|linker| local::define(engine, linker, import, instance, name, road));
     }
 
     fn has_no_functions(&self, instance: &ComponentInstance) -> bool {

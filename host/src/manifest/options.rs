@@ -92,7 +92,7 @@ pub enum OptionError {
 
 impl RuntimeOptions {
     /// Takes the `host.*` keys out of `values`.
-    pub(super) fn take(values: &mut BTreeMap<String, String>, instances: u32) -> Result<Self, Vec<OptionError>> {
+    pub(crate) fn take(values: &mut BTreeMap<String, String>, instances: u32) -> Result<Self, Vec<OptionError>> {
         let mut reader = Reader { entries: BTreeMap::new(), errors: Vec::new() };
         values.retain(|key, value| {
             let is_option = key.starts_with(PREFIX);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use wasmtime::Store;
+use wasmtime::component::types::ComponentFunc;
 use wasmtime::component::{
     ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower, TypedFunc, Val,
 };
@@ -24,7 +25,13 @@ pub struct Component {
     pub artifact: Artifact,
     /// Its instances.
     pub pool: Arc<Pool>,
-    functions: HashMap<(String, String), ComponentExportIndex>,
+    functions: HashMap<(String, String), Exported>,
+}
+
+/// One exported function.
+struct Exported {
+    index: ComponentExportIndex,
+    ty: ComponentFunc,
 }
 
 impl Component {
@@ -109,11 +116,28 @@ impl Component {
     /// Where an exported function is; names carry their version as the component exports it.
     #[must_use]
     pub fn function(&self, interface: &str, function: &str) -> Option<&ComponentExportIndex> {
+        self.exported_function(interface, function).map(|exported| &exported.index)
+    }
+
+    /// The types of an exported function; names as for [`Component::function`].
+    #[must_use]
+    pub fn function_type(&self, interface: &str, function: &str) -> Option<&ComponentFunc> {
+        self.exported_function(interface, function).map(|exported| &exported.ty)
+    }
+
+    /// Every exported function of an interface: the interface with its version, the function, its types.
+    pub fn exported(&self) -> impl Iterator<Item = (&str, &str, &ComponentFunc)> {
+        self.functions
+            .iter()
+            .map(|((interface, function), exported)| (interface.as_str(), function.as_str(), &exported.ty))
+    }
+
+    fn exported_function(&self, interface: &str, function: &str) -> Option<&Exported> {
         self.functions.get(&(interface.to_owned(), function.to_owned()))
     }
 }
 
-fn exported_functions(engine: &Engine, artifact: &Artifact) -> HashMap<(String, String), ComponentExportIndex> {
+fn exported_functions(engine: &Engine, artifact: &Artifact) -> HashMap<(String, String), Exported> {
     use wasmtime::component::types::ComponentItem;
     let component = &artifact.component;
     let mut functions = HashMap::new();
@@ -121,10 +145,10 @@ fn exported_functions(engine: &Engine, artifact: &Artifact) -> HashMap<(String, 
         let ComponentItem::ComponentInstance(instance) = export.ty else { continue };
         let Some(parent) = component.get_export_index(None, interface) else { continue };
         for (name, item) in instance.exports(engine.wasmtime()) {
-            if let (ComponentItem::ComponentFunc(_), Some(index)) =
+            if let (ComponentItem::ComponentFunc(ty), Some(index)) =
                 (item.ty, component.get_export_index(Some(&parent), name))
             {
-                functions.insert((interface.to_owned(), name.to_owned()), index);
+                functions.insert((interface.to_owned(), name.to_owned()), Exported { index, ty });
             }
         }
     }
@@ -153,8 +177,27 @@ impl Slot {
         self.current.load_full().ok_or_else(|| CallError::NotRunning { component: self.name.clone() })
     }
 
-    /// Puts a version in place; calls that began on the one before end there.
-    pub fn install(&self, component: Component) {
-        self.current.store(Some(Arc::new(component)));
+    /// Puts a version in place; calls that began on the one before end there, and it is gone when the last of them has ended and nobody
+    /// holds it any more. Gives back the one before.
+    pub fn install(&self, component: Arc<Component>) -> Option<Arc<Component>> {
+        self.current.swap(Some(component))
+    }
+
+    /// Puts `after` in the place of `before`, unless something else took it meanwhile.
+    #[must_use]
+    pub fn replace(&self, before: &Arc<Component>, after: Arc<Component>) -> bool {
+        let found = self.current.compare_and_swap(&Some(before.clone()), Some(after));
+        found.as_ref().is_some_and(|found| Arc::ptr_eq(found, before))
+    }
+
+    /// Whether this very version is the one that new calls reach.
+    #[must_use]
+    pub fn serves(&self, component: &Arc<Component>) -> bool {
+        self.current.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, component))
+    }
+
+    /// Takes away what runs; new calls find nothing.
+    pub fn clear(&self) -> Option<Arc<Component>> {
+        self.current.swap(None)
     }
 }

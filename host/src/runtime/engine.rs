@@ -20,11 +20,13 @@ impl Engine {
     /// When the machine refuses the address space that the pool reserves, or a thread.
     pub fn new() -> anyhow::Result<Self> {
         let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(limits::MAX_INSTANCES)
-            .total_core_instances(limits::MAX_INSTANCES * 4)
-            .total_memories(limits::MAX_INSTANCES)
-            .total_tables(limits::MAX_INSTANCES * 4)
-            .total_stacks(limits::MAX_INSTANCES)
+        // While a version replaces another, both have instances.
+        let instances = limits::MAX_INSTANCES * 2;
+        pool.total_component_instances(instances)
+            .total_core_instances(instances * 4)
+            .total_memories(instances)
+            .total_tables(instances * 4)
+            .total_stacks(instances)
             .max_core_instances_per_component(limits::MAX_CORE_INSTANCES_PER_COMPONENT)
             .max_tables_per_component(limits::MAX_TABLES_PER_COMPONENT)
             .max_memories_per_component(limits::MAX_MEMORIES_PER_COMPONENT)

@@ -19,5 +19,5 @@ pub use component::{Component, Slot};
 pub use engine::Engine;
 pub use guest::Guest;
 pub use pool::Lease;
-pub use registry::{Credentials, Registry, RegistryError, RegistryOptions};
+pub use registry::{Credentials as RegistryCredentials, Registry, RegistryError, RegistryOptions};
 pub use trace::TraceContext;

@@ -1,11 +1,11 @@
 //! Instances of one component version: at most `max_instances` at once, a bounded queue with a deadline before them, and warm instances
 //! kept for reuse where the manifest says so. An instance that trapped or was cut off is never used again.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
@@ -32,7 +32,35 @@ pub struct Pool {
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     idle: Mutex<Vec<Resident>>,
+    retired: AtomicBool,
     measures: Measures,
+    /// How the calls of this version ended, for whoever decides whether it is any good.
+    pub record: Record,
+}
+
+/// How the calls of one version ended.
+#[derive(Default)]
+pub struct Record {
+    ended: AtomicU64,
+    broken: AtomicU64,
+    /// Told at each call that broke an instance.
+    pub broke: Notify,
+}
+
+impl Record {
+    /// Calls that ended, and those of them that trapped or found no instance.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.ended.load(Ordering::Relaxed), self.broken.load(Ordering::Relaxed))
+    }
+
+    fn count(&self, broken: bool) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        if broken {
+            self.broken.fetch_add(1, Ordering::Relaxed);
+            self.broke.notify_one();
+        }
+    }
 }
 
 impl Pool {
@@ -56,7 +84,9 @@ impl Pool {
             permits,
             waiting: AtomicUsize::new(0),
             idle: Mutex::new(Vec::new()),
+            retired: AtomicBool::new(false),
             measures,
+            record: Record::default(),
         }
     }
 
@@ -69,7 +99,10 @@ impl Pool {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut resident = match idle {
             Some(resident) => resident,
-            None => self.instantiate().await.inspect_err(|error| self.measures.failed(error.class()))?,
+            None => self.instantiate().await.inspect_err(|error| {
+                self.record.count(true);
+                self.measures.failed(error.class());
+            })?,
         };
         let timeout = call.remaining().min(self.options.execution_timeout);
         resident.uses += 1;
@@ -121,8 +154,26 @@ impl Pool {
 
     fn give_back(&self, resident: Resident) {
         let Reuse::Warm { max_uses } = self.options.reuse else { return };
-        if resident.uses < max_uses {
+        if resident.uses < max_uses && !self.retired.load(Ordering::Acquire) {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(resident);
+        }
+    }
+
+    /// Makes one instance, so that what cannot even start is found before it serves anybody.
+    ///
+    /// # Errors
+    /// [`CallError::Instantiate`].
+    pub async fn rehearse(&self) -> Result<(), CallError> {
+        let resident = self.instantiate().await?;
+        self.give_back(resident);
+        Ok(())
+    }
+
+    /// Another version serves now, or (`false`) this one does again: the instances of a retired version go as their calls end.
+    pub fn retire(&self, retired: bool) {
+        self.retired.store(retired, Ordering::Release);
+        if retired {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
     }
 
@@ -212,6 +263,7 @@ impl Lease {
         let error = match outcome {
             Ok(Ok(value)) => {
                 self.pool.measures.answered(self.began.elapsed());
+                self.pool.record.count(false);
                 self.pool.give_back(self.resident);
                 return Ok(value);
             }
@@ -222,6 +274,7 @@ impl Lease {
             Err(_) => CallError::DeadlineExceeded { component: component() },
         };
         let identity = &self.pool.identity;
+        self.pool.record.count(matches!(error, CallError::Trap { .. }));
         self.pool.measures.failed(error.class());
         tracing::error!(component = %identity.name, digest = %identity.digest, trace_id = %self.resident.store.data().call.trace.trace_id(), %error, "call failed");
         Err(error)

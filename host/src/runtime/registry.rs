@@ -105,7 +105,7 @@ impl Kind {
     fn limit(self) -> u64 {
         match self {
             Self::Component => limits::MAX_ARTIFACT_BYTES,
-            Self::Provider => limits::MAX_PROVIDER_BYTES,
+            Self::Provider => limits::MAX_PULLED_PROVIDER_BYTES,
         }
     }
 

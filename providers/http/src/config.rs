@@ -17,6 +17,10 @@ pub struct ServerConfig {
     /// Address and port to listen on, `127.0.0.1:8080`; port 0 takes a free one.
     #[serde_as(as = "DisplayFromStr")]
     pub address: SocketAddr,
+    /// Whether other processes of this user may listen on the same address; the system then deals connections out among them, and the
+    /// others go on when one dies (default false: a second process on the address is an error).
+    #[serde_as(as = "DisplayFromStr")]
+    pub reuse_port: bool,
     /// The exact `iss` of accepted tokens. Required.
     pub issuer: String,
     /// The value that `aud` must be or contain. Required.
@@ -80,6 +84,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            reuse_port: false,
             issuer: String::new(),
             audience: String::new(),
             jwks_url: String::new(),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
     task::JoinSet,
 };
@@ -48,6 +48,18 @@ pub struct Server {
     abort: CancellationToken,
 }
 
+/// Takes the port, alone or beside other processes that agree to it.
+fn listen(address: SocketAddr, reuse_port: bool) -> std::io::Result<TcpListener> {
+    /// Connections that wait to be accepted; the system caps it at its own limit.
+    const BACKLOG: u32 = 1024;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As TcpListener::bind does: a restarted server need not wait for old connections to time out.
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(reuse_port)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 impl Server {
     /// Checks the configuration and takes the port, without accepting on it yet. Needs a tokio runtime.
     ///
@@ -72,7 +84,7 @@ impl Server {
             answers: Answers::new(handler, config.answer_timeout(), tasks.clone(), abort.clone()),
         });
         let bound = |source| Error::Bind { address: config.address, source };
-        let listener = TcpListener::bind(config.address).await.map_err(bound)?;
+        let listener = listen(config.address, config.reuse_port).map_err(bound)?;
         let address = listener.local_addr().map_err(bound)?;
         Ok(Self {
             listener: Mutex::new(Some(listener)),

@@ -70,6 +70,15 @@ async fn it_runs_once_and_needs_its_port() {
     let mut taken = config(shop.issuer.url());
     taken.address = shop.edge.address;
     assert!(matches!(Server::bind(taken, TestHandler::new()).await, Err(Error::Bind { .. })));
+    // Sharing needs the consent of both.
+    let mut shared = config(shop.issuer.url());
+    (shared.address, shared.reuse_port) = (shop.edge.address, true);
+    assert!(matches!(Server::bind(shared.clone(), TestHandler::new()).await, Err(Error::Bind { .. })));
+    shared.address.set_port(0);
+    let first = Server::bind(shared.clone(), TestHandler::new()).await.unwrap();
+    shared.address = first.local_addr();
+    let second = Server::bind(shared, TestHandler::new()).await.unwrap();
+    assert_eq!(second.local_addr(), first.local_addr());
     let mut wrong = config(shop.issuer.url());
     wrong.burst = 0;
     assert!(matches!(Server::bind(wrong, TestHandler::new()).await, Err(Error::Config(_))));

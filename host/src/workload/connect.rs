@@ -11,23 +11,41 @@ use swiftcart_provider_http as http;
 use swiftcart_provider_postgres::{self as postgres, Postgres};
 use swiftcart_provider_redis::{self as redis, Redis};
 
-use super::settings::settings_by_kind;
+use super::settings::{self, Fingerprint, settings_by_kind};
 use crate::capability::Grants;
 use crate::limits;
 use crate::manifest::{ComponentPlan, Plan};
 
-/// Connects everything that a component's links grant.
+/// What the links of one component granted it, and under which settings.
+#[derive(Clone, Default)]
+pub(crate) struct Connected {
+    /// The clients.
+    pub grants: Arc<Grants>,
+    /// Fingerprints of the settings that made them, by kind of capability.
+    made_of: BTreeMap<String, Fingerprint>,
+}
+
+/// Connects everything that a component's links grant. What `before` has under the same settings is used on.
 ///
 /// # Errors
 /// A configuration that cannot work, naming the component and the capability.
-pub(crate) async fn grants(
+pub(crate) async fn connect(
     plan: &Plan,
     component: &ComponentPlan,
     migrations_root: Option<&Path>,
-) -> anyhow::Result<Grants> {
+    before: &Connected,
+) -> anyhow::Result<Connected> {
     let mut grants = Grants { config: component.config.pairs().collect(), ..Grants::default() };
+    let mut made_of = BTreeMap::new();
     for (kind, pairs) in settings_by_kind(plan, component)? {
         let context = || format!("the link from {} to a capability {kind}", component.name);
+        let fingerprint = settings::fingerprint(&pairs);
+        let same = before.made_of.get(&kind) == Some(&fingerprint);
+        made_of.insert(kind.clone(), fingerprint);
+        if same {
+            grants.take_over(&before.grants, &kind);
+            continue;
+        }
         match kind.as_str() {
             "postgres" => {
                 grants.postgres =
@@ -45,7 +63,7 @@ pub(crate) async fn grants(
             _ => {}
         }
     }
-    Ok(grants)
+    Ok(Connected { grants: Arc::new(grants), made_of })
 }
 
 /// A pool of connections, with the schema brought up to date if the settings name migrations. `whose` is for the log.

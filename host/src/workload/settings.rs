@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
+use sha2::{Digest as _, Sha256};
 use swiftcart_provider_email as email;
 use swiftcart_provider_http as http;
 use swiftcart_provider_kafka as kafka;
@@ -12,7 +13,16 @@ use swiftcart_provider_postgres as postgres;
 use swiftcart_provider_redis as redis;
 
 use crate::capability::timer;
-use crate::manifest::{ComponentPlan, Plan};
+use crate::manifest::{CapabilityPlan, ComponentPlan, Plan};
+
+/// Says whether settings are still the same, without keeping a secret.
+pub(crate) type Fingerprint = [u8; 32];
+
+/// The fingerprint of anything that can be shown.
+#[must_use]
+pub(crate) fn fingerprint(what: &impl std::fmt::Debug) -> Fingerprint {
+    Sha256::digest(format!("{what:?}")).into()
+}
 
 /// The pairs of a link's side over those of the capability itself.
 #[must_use]
@@ -59,10 +69,7 @@ pub(crate) fn check(plan: &Plan) -> Result<(), Vec<String>> {
     }
     for capability in &plan.capabilities {
         let kind = capability.kind.as_str();
-        if kind == "outbox" {
-            let outcome = outbox::Config::from_pairs(capability.config.pairs()).map(drop);
-            note(outcome.with_context(|| format!("capability {}", capability.name)));
-        }
+        note(check_capability(capability));
         for link in plan.links_from(&capability.name) {
             let pairs = settings(plan, &link.source, &link.source_config);
             let outcome = match kind {
@@ -75,6 +82,18 @@ pub(crate) fn check(plan: &Plan) -> Result<(), Vec<String>> {
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// Checks the settings of a capability that has no link.
+///
+/// # Errors
+/// What cannot work.
+pub(crate) fn check_capability(capability: &CapabilityPlan) -> anyhow::Result<()> {
+    match capability.kind.as_str() {
+        "outbox" => outbox::Config::from_pairs(capability.config.pairs()).map(drop).map_err(anyhow::Error::from),
+        _ => Ok(()),
+    }
+    .with_context(|| format!("capability {}", capability.name))
 }
 
 fn granted(plan: &Plan, component: &ComponentPlan) -> anyhow::Result<()> {

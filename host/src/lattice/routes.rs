@@ -1,0 +1,110 @@
+//! From the lattice's links to what this host does with them: settings are resolved for the ends that run here, and for no other, so that
+//! a host reads only the secrets that it needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::inventory::Kind;
+use super::member::Member;
+use super::settings::Owner;
+use super::wire::Link;
+use crate::manifest::{LinkPlan, Settings};
+
+/// Takes the lattice's links to the workload and to providers' processes.
+pub(crate) struct Routes {
+    member: Arc<Member>,
+    /// The last settings that could be resolved, by link and side. Held while links are applied, so that an older state never comes last.
+    last: Mutex<BTreeMap<(Side, Key), Settings>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    Source,
+    Target,
+}
+
+/// Source, target, name, namespace, package.
+type Key = [String; 5];
+
+impl Routes {
+    pub(crate) fn new(member: Arc<Member>) -> Self {
+        Self { member, last: Mutex::default() }
+    }
+
+    /// Brings the links as they are now to everything that runs here.
+    pub(crate) async fn apply(&self) {
+        let mut last = self.last.lock().await;
+        let links = self.member.store.links();
+        let (builtins, processes) = {
+            let inventory = self.member.inventory();
+            (inventory.providers_of(Kind::Builtin), inventory.providers_of(Kind::Process))
+        };
+        let here: BTreeSet<&String> = builtins.union(&processes).collect();
+        for link in links.iter().filter(|link| here.contains(&link.source_id) || here.contains(&link.target)) {
+            let names: Vec<String> = link.configs().cloned().collect();
+            if let Err(error) = self.member.store.load_configs(&names).await {
+                tracing::warn!(
+                    source = link.source_id,
+                    target = link.target,
+                    error,
+                    "configs of a link cannot be read"
+                );
+            }
+        }
+        let plans: Vec<LinkPlan> = links
+            .iter()
+            .map(|link| {
+                let source = self.side(&mut last, link, Side::Source, here.contains(&link.source_id));
+                let target = self.side(&mut last, link, Side::Target, here.contains(&link.target));
+                plan(link, source, target)
+            })
+            .collect();
+        last.retain(|(_, known), _| links.iter().any(|link| key(link) == *known));
+        if let Some(owner) = &self.member.processes {
+            let concerns = |link: &&LinkPlan| processes.contains(&link.source) || processes.contains(&link.target);
+            owner.set_links(plans.iter().filter(concerns).cloned().collect()).await;
+        }
+        for (id, error) in self.member.work.set_links(plans).await {
+            tracing::error!(id, %error, "the new links cannot be used; the ones before stay");
+        }
+    }
+
+    fn side(&self, last: &mut BTreeMap<(Side, Key), Settings>, link: &Link, side: Side, here: bool) -> Settings {
+        if !here {
+            return Settings::default();
+        }
+        let names = match side {
+            Side::Source => &link.source_config,
+            Side::Target => &link.target_config,
+        };
+        match self.member.known_settings(names, Owner::Other) {
+            Ok(settings) => {
+                last.insert((side, key(link)), settings.clone());
+                settings
+            }
+            Err(error) => {
+                tracing::error!(source = link.source_id, target = link.target, %error, "a link keeps the settings it had");
+                last.get(&(side, key(link))).cloned().unwrap_or_default()
+            }
+        }
+    }
+}
+
+fn key(link: &Link) -> Key {
+    [&link.source_id, &link.target, &link.name, &link.wit_namespace, &link.wit_package].map(Clone::clone)
+}
+
+fn plan(link: &Link, source_config: Settings, target_config: Settings) -> LinkPlan {
+    LinkPlan {
+        source: link.source_id.clone(),
+        target: link.target.clone(),
+        name: link.name.clone(),
+        namespace: link.wit_namespace.clone(),
+        package: link.wit_package.clone(),
+        interfaces: link.interfaces.clone(),
+        source_config,
+        target_config,
+    }
+}

@@ -1,0 +1,38 @@
+//! Every fixed limit of the programs, with its reason.
+
+use std::time::Duration;
+
+/// The line with the host's data. Thousands of links fit; a host that sends more is broken.
+pub(crate) const MAX_HOST_DATA_BYTES: u64 = 16 << 20;
+
+/// Parameters of one invocation. The largest that makes sense is a transaction with some large values.
+pub(crate) const MAX_PARAMETER_BYTES: u64 = 32 << 20;
+
+/// How long the parameters of one invocation may take to arrive. They are sent at once, so whoever takes longer is gone.
+pub(crate) const PARAMETERS: Duration = Duration::from_secs(10);
+
+/// Invocations that are served at once. The libraries have narrower limits of their own and answer `unavailable` beyond them; this one
+/// bounds memory.
+pub(crate) const MAX_INVOCATIONS: usize = 1_024;
+
+/// How long an answer may take to be taken off our hands by NATS.
+pub(crate) const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long a call waits for a link that is not there yet or not connected yet: at start-up, and when a link is put anew with other
+/// settings, the two arrive in either order.
+pub(crate) const LINK: Duration = Duration::from_millis(1_500);
+
+/// Pause between two attempts to reach a service that is not there.
+pub(crate) const CONNECT_RETRY: Duration = Duration::from_secs(1);
+
+/// One look at a service for a health check. Hosts wait a few seconds for the whole answer.
+pub(crate) const PING: Duration = Duration::from_secs(1);
+
+/// Running work may take this long to end when the program is asked to. A host that has less patience kills it.
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
+
+/// Time for a component to handle one event. No client waits for it, but a hanging one must end.
+pub(crate) const EVENT: Duration = Duration::from_secs(30);
+
+/// How often to look whether the host is still there. A program without its host would serve with links that nobody keeps up to date.
+pub(crate) const PARENT_CHECK: Duration = Duration::from_secs(2);
