@@ -75,9 +75,9 @@ pub(crate) async fn an_application_is_deployed_upgraded_and_undeployed(world: &m
     let url = deploy_hello(world, &first).await?;
     ensure!(stage::told(world, &url).await? == json!({"build": "0001", "greeting": "hello"}));
     let listed = world.wash.ok(&["app", "list"]).await?.to_string();
-    ensure!(listed.contains("hello") && listed.contains("0.0.1"), "{listed}");
-    let status = world.wash.ok(&["app", "status", "hello"]).await?.to_string().to_lowercase();
-    ensure!(status.contains("deployed"), "{status}");
+    ensure!(listed.contains(r#""deployed_version":"0.0.1""#) && listed.contains(r#""name":"hello""#), "{listed}");
+    let status = world.wash.ok(&["app", "status", "hello"]).await?;
+    ensure!(status.pointer("/status/status/type").is_some_and(|found| found == "deployed"), "{status}");
     ensure!(world.component(world.b(), "greeter").await?.is_none(), "it runs on a host that does not match");
 
     let load = Load::start(200, {
@@ -125,4 +125,36 @@ pub(crate) async fn the_shop_runs_on_two_hosts(world: &mut World) -> anyhow::Res
     }
     world.wash.run(&["app", "undeploy", "swiftcart"]).await?.success()?;
     world.nothing_runs().await
+}
+
+/// Goal: code comes from a registry as from a file, for `wash start` and for wadm, and nobody needs the registry for what runs. Method: `wash push` of two
+/// builds under two tags; the first deployed, the second as an upgrade; a tag that is not there is refused; the registry stops, the host starts again.
+pub(crate) async fn components_come_from_a_registry(world: &mut World) -> anyhow::Result<()> {
+    let mut pushed = Vec::new();
+    for build in [1, 2] {
+        let made = stage::greeter(world, build)?;
+        let reference = format!("{}/swiftcart/greeter:{build}.0.0", world.registry.host());
+        let file = made.path.display().to_string();
+        world.wash.run(&["push", &reference, &file, "--insecure"]).await?.success()?;
+        pushed.push((reference, made.digest));
+    }
+    let [(first, first_digest), (second, second_digest)] = pushed.as_slice() else { anyhow::bail!("two were pushed") };
+    stage::start(world, world.a(), first, "greeter", &[]).await?;
+    ensure!(world.digest(0, "greeter").await?.as_ref() == Some(first_digest), "other code runs");
+    ensure!(stage::called(world).await?.contains("0001"));
+    world.wash.run(&["update", "component", "greeter", second]).await?.success()?;
+    eventually(SETTLED, "the second build to run", async || {
+        ensure!(world.digest(0, "greeter").await?.as_ref() == Some(second_digest), "not yet");
+        Ok(())
+    })
+    .await?;
+    let missing = format!("{}/swiftcart/greeter:9.9.9", world.registry.host());
+    world.wash.refused(&["start", "component", &missing, "missing", "--host-id", world.a()]).await?;
+    world.wash.run(&["stop", "component", "greeter", "--host-id", world.a()]).await?.success()?;
+
+    // What was pulled once is on disk.
+    world.registry.stop().await?;
+    stage::start(world, world.a(), first, "greeter", &[]).await?;
+    ensure!(stage::called(world).await?.contains("0001"));
+    Ok(())
 }

@@ -14,8 +14,10 @@ pub(crate) type Configs = BTreeMap<String, BTreeMap<String, String>>;
 /// Settings of one run of the suite.
 pub(crate) struct Settings {
     pub(crate) configs: Configs,
-    /// Variables of every host.
+    /// Variables of every host whose values must show nowhere.
     pub(crate) secrets: Vec<(String, String)>,
+    /// Other variables of every host.
+    pub(crate) variables: Vec<(String, String)>,
 }
 
 impl Settings {
@@ -33,7 +35,8 @@ impl Settings {
             ("SWIFTCART_PSP_SECRET_KEY".to_owned(), addresses.psp_secret_key.clone()),
             ("SWIFTCART_MAIL_SEAL_SECRET_KEY".to_owned(), STANDARD.encode(seal.to_bytes())),
         ]);
-        Self { configs: configs(addresses, &STANDARD.encode(seal.public_key().as_bytes())), secrets }
+        let configs = configs(addresses, &STANDARD.encode(seal.public_key().as_bytes()));
+        Self { configs, secrets, variables: Vec::new() }
     }
 }
 

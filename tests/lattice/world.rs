@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
-use swiftcart_support::client::Client;
+use swiftcart_support::client::{Client, http_client};
 use swiftcart_support::lattice::{Lattice, Recorder};
-use swiftcart_support::service::{LatticeHost, LatticeHostOptions, Wadm};
+use swiftcart_support::service::{LatticeHost, LatticeHostOptions, Registry, Wadm};
 use swiftcart_support::shop::{Shop, ShopOptions};
-use swiftcart_support::tools::{Progress, Tools};
+use swiftcart_support::tools::{Progress, Tools, Wanted};
 use swiftcart_support::wash::Wash;
 use swiftcart_support::{Lifetime, Place, eventually};
 use swiftcart_tests::Fixture;
@@ -48,6 +48,9 @@ pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) settings: Settings,
     pub(crate) http: reqwest::Client,
+    pub(crate) registry: Registry,
+    /// The program of the external provider.
+    pub(crate) journal: PathBuf,
     place: Place,
     data: TempDir,
 }
@@ -66,9 +69,10 @@ impl Fixture for World {
             host: path("SWIFTCART_HOST_BINARY")?,
         };
         let source = built.root.join("wadm/server");
-        let (wash, wadm) = tokio::task::spawn_blocking(move || {
+        let (wash, wadm, journal, registry) = tokio::task::spawn_blocking(move || {
             let tools = Tools::new(Progress::new(|sentence| eprintln!("{sentence}")))?;
-            anyhow::Ok((tools.wash()?, tools.wadm(&source)?))
+            let installed = tools.install(Wanted { registry: true, ..Wanted::NONE })?;
+            anyhow::Ok((tools.wash()?, tools.wadm(&source)?, tools.journal_provider()?, installed.registry))
         })
         .await??;
         let data = TempDir::new()?;
@@ -76,7 +80,10 @@ impl Fixture for World {
         let nats_url = shop.addresses().nats_url.clone().context("there is no NATS")?;
         let place = Place::open(&data.path().join("lattice"), Lifetime::WithParent)?;
         let wadm = Wadm::start_in(&place, &wadm, &nats_url).await?;
-        let settings = Settings::new(shop.addresses());
+        // Before the hosts, because they are told at their start which registry may be asked without TLS.
+        let registry = Registry::start_in(&place, &registry.context("there is no registry")?).await?;
+        let mut settings = Settings::new(shop.addresses());
+        settings.variables.push(("WASMCLOUD_OCI_ALLOWED_INSECURE".to_owned(), registry.host()));
         let host =
             |name: &str, zone: &str| LatticeHost::prepare(&place, &options(&built, &settings, &nats_url, name, zone));
         let mut hosts = [host("host-a", "a")?, host("host-b", "b")?];
@@ -88,14 +95,15 @@ impl Fixture for World {
             events: lattice.record().await?,
             wash: Wash::new(&wash, &data.path().join("home"), &nats_url, LATTICE)?,
             client: shop.client()?,
-            // A proxy of the environment must not come between us and 127.0.0.1.
-            http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?,
+            http: http_client().timeout(Duration::from_secs(30)).build()?,
             built,
             shop,
             wadm,
             hosts,
             lattice,
             settings,
+            registry,
+            journal,
             place,
             data,
         })
@@ -110,6 +118,9 @@ impl Fixture for World {
         if self.wadm.process().is_none() || self.wadm.exited().is_some() {
             self.wadm.start().await?;
         }
+        if self.registry.process().is_none() || self.registry.exited().is_some() {
+            self.registry.start().await?;
+        }
         for host in &mut self.hosts {
             if host.process().is_none() || host.exited().is_some() {
                 host.start().await?;
@@ -123,6 +134,7 @@ impl Fixture for World {
             host.stop().await?;
         }
         self.wadm.stop().await?;
+        self.registry.stop().await?;
         self.shop.stop().await
     }
 }
@@ -132,6 +144,7 @@ fn options(built: &Built, settings: &Settings, nats_url: &str, name: &str, zone:
     options.migrations_root = Some(built.root.join("migrations"));
     options.labels = vec![("zone".to_owned(), zone.to_owned())];
     options.environment = settings.secrets.clone();
+    options.environment.extend(settings.variables.iter().cloned());
     options.environment.extend([
         ("SWIFTCART_HOST_HEARTBEAT_INTERVAL_MS".to_owned(), HEARTBEAT_MS.to_owned()),
         ("SWIFTCART_HOST_FRIENDLY_NAME".to_owned(), name.to_owned()),

@@ -27,10 +27,11 @@ pub(crate) fn services(workspace: &Workspace) -> anyhow::Result<()> {
     Tools::with_cache(&workspace.cache, progress()).install(wanted).map(drop)
 }
 
-/// wasmCloud's own programs: `wash`, and wadm from `wadm/server`. The first time they are built, which takes long and says so.
+/// wasmCloud's own programs, `wash` and wadm, and an external provider on its SDK. The first time they are built, which takes long and says so.
 pub(crate) fn lattice(workspace: &Workspace) -> anyhow::Result<()> {
     let tools = Tools::with_cache(&workspace.cache, progress());
     tools.wadm(&workspace.root.join("wadm/server"))?;
+    tools.journal_provider()?;
     tools.wash().map(drop)
 }
 

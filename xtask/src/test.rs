@@ -164,13 +164,15 @@ impl Tally {
     }
 }
 
-/// The test programs of a suite. What a crate keeps in its own `tests` folder speaks to real servers and belongs to `contract`.
+/// The test programs of a suite. What a crate keeps in its own `tests` folder speaks to real servers and belongs to `contract`, but for what has the
+/// name of another suite: that needs what the other suite needs.
 fn programs(packages: &[Package], suite: Suite) -> Vec<&str> {
     let own = packages.iter().filter(|package| package.name == SUITES).flat_map(|package| &package.tests);
     let mut programs: Vec<&str> = own.filter(|test| **test == name(suite)).map(String::as_str).collect();
     if suite == Suite::Contract {
         let others = packages.iter().filter(|package| package.name != SUITES);
-        programs.extend(others.flat_map(|package| &package.tests).map(String::as_str));
+        let of_another = |test: &&String| Suite::value_variants().iter().any(|other| name(*other) == test.as_str());
+        programs.extend(others.flat_map(|package| &package.tests).filter(|test| !of_another(test)).map(String::as_str));
     }
     programs.sort_unstable();
     programs.dedup();
