@@ -41,7 +41,10 @@ pub(crate) fn production(world: &World, version: &str, images: &BTreeMap<&str, S
     let components = manifest.pointer_mut("/spec/components").and_then(Value::as_array_mut).context("no components")?;
     for component in components.iter_mut().filter(|component| component["type"] == "component") {
         let name = component["name"].as_str().context("a component without a name")?;
-        let image = images.get(name).cloned().unwrap_or_else(|| format!("file://{name}.wasm"));
+        let image = images.get(name).cloned().unwrap_or_else(|| {
+            // `wash` takes relative files from the manifest's folder, and wants to see them.
+            format!("file://{}", text(&world.built.artifacts.join(format!("{name}.wasm"))))
+        });
         component["properties"]["image"] = json!(image);
     }
     Ok(manifest)

@@ -14,7 +14,7 @@ const MOVED: Duration = Duration::from_secs(20);
 /// How long a buyer tries.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Orders per second while it dies; every buyer repeats until he is answered.
-const RATE: u32 = 100;
+const RATE: u32 = 40;
 
 /// Goal: kill -9 of a host under load: what ran on it alone moves within 20 s, buyers who repeat their request with the same key get their order, no call
 /// hangs, all books are right. Method: buyers at both edges who go to the other one when theirs fails; the host that runs the consumer is killed.
