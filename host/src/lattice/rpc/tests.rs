@@ -3,7 +3,6 @@
 //! lattice::rpc --ignored`; `SWIFTCART_WASH=<program>` for the last.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use std::convert::Infallible;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -15,7 +14,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use rand::SeedableRng as _;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Linker, ResourceType, Val};
+use wasmtime::component::{Linker, Val};
 
 use super::{NatsRemote, Server};
 use crate::capability;
@@ -58,23 +57,19 @@ impl Nats {
     }
 }
 
-/// Everything that a link would have to grant. (wasmtime's own function for it would shadow what is ambient in another patch version.)
-fn define_as_traps(engine: &Engine, linker: &mut Linker<Guest>, artifact: &Artifact) {
+/// Built-ins without their clients, and other components as traps. (wasmtime's own function for unknown imports would shadow what is ambient
+/// in another patch version.)
+fn define_the_rest(engine: &Engine, linker: &mut Linker<Guest>, artifact: &Artifact) {
     for (import, item) in artifact.component.component_type().imports(engine.wasmtime()) {
         let ComponentItem::ComponentInstance(instance) = item.ty else { continue };
-        if Interface::parse(import).is_some_and(|interface| capability::is_ambient(&interface)) {
+        let interface = Interface::parse(import).unwrap();
+        if capability::is_ambient(&interface) || capability::add_granted(linker, &interface).is_ok() {
             continue;
         }
         let mut defined = linker.instance(import).unwrap();
         for (name, item) in instance.exports(engine.wasmtime()) {
-            match item.ty {
-                ComponentItem::ComponentFunc(_) => {
-                    defined.func_new(name, |_, _, _, _| Err(wasmtime::Error::msg("not linked"))).unwrap();
-                }
-                ComponentItem::Resource(_) => {
-                    defined.resource(name, ResourceType::host::<Infallible>(), |_, _| Ok(())).unwrap();
-                }
-                _ => {}
+            if let ComponentItem::ComponentFunc(_) = item.ty {
+                defined.func_new(name, |_, _, _, _| Err(wasmtime::Error::msg("not linked"))).unwrap();
             }
         }
     }
@@ -85,7 +80,7 @@ fn component(engine: &Engine, file: &str, name: &str, max_instances: u32) -> Com
     let artifact = Artifacts::new(engine.clone(), root, None).load(file.as_ref()).unwrap();
     let mut linker = Linker::new(engine.wasmtime());
     capability::add_ambient(&mut linker).unwrap();
-    define_as_traps(engine, &mut linker, &artifact);
+    define_the_rest(engine, &mut linker, &artifact);
     let template = linker.instantiate_pre(&artifact.component).unwrap();
     let options = RuntimeOptions {
         reuse: Reuse::Fresh,
