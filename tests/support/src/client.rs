@@ -20,7 +20,6 @@ pub const ALL_SCOPES: &str = "orders:read orders:write inventory:write";
 ///
 /// In one build of the whole workspace reqwest has TLS without a provider of cryptography of its own (the host brings both), and would
 /// panic without one of the process, whether or not HTTPS is ever spoken.
-#[must_use]
 pub fn http_client() -> ClientBuilder {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Another thread was faster: then there is one.

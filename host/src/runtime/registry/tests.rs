@@ -75,6 +75,10 @@ async fn serve(mut stream: TcpStream, answers: &Answers, asked: &Mutex<Vec<Strin
     while !request.ends_with(b"\r\n\r\n") {
         let Ok(byte) = stream.read_u8().await else { return };
         request.push(byte);
+        // Not HTTP, for example the beginning of TLS.
+        if !request.starts_with(b"G") {
+            return;
+        }
     }
     let request = String::from_utf8(request).unwrap();
     let path = request.split(' ').nth(1).unwrap().to_owned();
