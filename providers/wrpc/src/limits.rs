@@ -28,6 +28,9 @@ pub(crate) const CONNECT_RETRY: Duration = Duration::from_secs(1);
 /// One look at a service for a health check. Hosts wait a few seconds for the whole answer.
 pub(crate) const PING: Duration = Duration::from_secs(1);
 
+/// Invocations and parameters that arrive so soon after the end was asked for are still taken. Well below the 300 ms after which hosts kill.
+pub(crate) const LINGER: Duration = Duration::from_millis(100);
+
 /// Running work may take this long to end when the program is asked to. A host that has less patience kills it.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 

@@ -1,5 +1,5 @@
-//! Serves functions over wRPC. Invariants: an invocation that hangs or breaks off disturbs no other one; what has arrived when the server
-//! ends is still answered, within a bound.
+//! Serves functions over wRPC. Invariants: an invocation that hangs or breaks off disturbs no other one; one whose parameters have arrived
+//! when the server ends is still answered, within a bound.
 //!
 //! `wrpc_transport`'s own server decodes the parameters of one invocation after the other, so that a caller that stops half way stops the
 //! function for everybody. Here each has a task and a time limit of its own.
@@ -94,12 +94,14 @@ impl Server {
         let (permits, tasks, stop) = (self.permits.clone(), self.tasks.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             let mut invocations = pin!(invocations);
+            // NATS may have handed us some that we have not looked at yet.
+            let mut ended = pin!(lingered(&stop));
             loop {
                 let Ok(permit) = permits.clone().acquire_owned().await else { return };
                 let invocation = tokio::select! {
                     biased;
+                    () = &mut ended => return,
                     invocation = invocations.next() => invocation,
-                    () = stop.cancelled() => None,
                 };
                 let (context, outgoing, incoming) = match invocation {
                     Some(Ok(invocation)) => invocation,
@@ -109,11 +111,11 @@ impl Server {
                     }
                     None => return,
                 };
-                let handle = handle.clone();
+                let (handle, stop) = (handle.clone(), stop.clone());
                 tasks.spawn(async move {
                     let caller = Caller::of(&context);
                     let source = caller.source_id.clone();
-                    if let Err(error) = one(caller, outgoing, incoming, handle).await {
+                    if let Err(error) = one(caller, outgoing, incoming, handle, &stop).await {
                         tracing::warn!(instance, function, source, error = format!("{error:#}"), "no answer was given");
                     }
                     drop(permit);
@@ -133,8 +135,20 @@ impl Server {
     }
 }
 
+/// Returns a moment after the stop.
+async fn lingered(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(limits::LINGER).await;
+}
+
 /// One invocation. When it fails nothing is answered: the caller sees its channel closed, for wRPC has no other word for it.
-async fn one<P, R, F, Fut>(caller: Caller, outgoing: Outgoing, incoming: Incoming, handle: F) -> anyhow::Result<()>
+async fn one<P, R, F, Fut>(
+    caller: Caller,
+    outgoing: Outgoing,
+    incoming: Incoming,
+    handle: F,
+    stop: &CancellationToken,
+) -> anyhow::Result<()>
 where
     P: TupleDecode<Incoming>,
     <P::Decoder as Decoder>::Error: std::error::Error + Send + Sync + 'static,
@@ -144,11 +158,12 @@ where
     Fut: Future<Output = R>,
 {
     let mut decoder = FramedRead::new(incoming.take(limits::MAX_PARAMETER_BYTES), P::Decoder::default());
-    let parameters = timeout(limits::PARAMETERS, decoder.next())
-        .await
-        .context("the parameters did not arrive in time")?
-        .context("the parameters are incomplete")?
-        .context("the parameters are not as expected")?;
+    let parameters = tokio::select! {
+        arrived = timeout(limits::PARAMETERS, decoder.next()) => arrived.context("the parameters did not arrive in time")?,
+        () = lingered(stop) => anyhow::bail!("the parameters had not arrived when the program was ended"),
+    };
+    let parameters =
+        parameters.context("the parameters are incomplete")?.context("the parameters are not as expected")?;
     let results = handle(caller, parameters).await;
     let answering = async {
         let mut encoder = FramedWrite::new(outgoing, R::Encoder::default());

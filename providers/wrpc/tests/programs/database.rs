@@ -10,6 +10,7 @@ use crate::bindings::swiftcart::postgres::client::{Error, RowSet, Statement, Val
 use crate::stage::{DEADLINE, Stage, link};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_swiftcart-postgres-provider");
+const NAME: &str = "SELECT current_setting('application_name')";
 const INSTANCE: &str = "swiftcart:postgres/client@0.1.0";
 
 async fn one(stage: &Stage, source: &str, sql: &str, params: Vec<Sql>) -> Result<RowSet, Error> {
@@ -48,27 +49,24 @@ async fn postgres_serves_links() {
 
     let secrets = provider.sealed(&[("shelf-url", &server.admin_url())]);
     provider.put(shelf(json!({"application_name": "first"}), secrets.clone())).await;
-    let name = "SELECT current_setting('application_name')";
-    assert_eq!(text(&stage, "shelf", name).await.as_deref(), Ok("first"));
-    assert!(text(&stage, "another", name).await.unwrap_err().contains("not linked"));
+    assert_eq!(text(&stage, "shelf", NAME).await.as_deref(), Ok("first"));
+    assert!(text(&stage, "another", NAME).await.unwrap_err().contains("not linked"));
     values(&stage).await;
     violations(&stage).await;
 
-    let other = shelf(json!({"application_name": "second"}), secrets.clone());
-    provider.delete(other.clone()).await;
-    provider.put(other.clone()).await;
-    assert_eq!(text(&stage, "shelf", name).await.as_deref(), Ok("second"));
-    provider.put(shelf(json!({"application_name": "third"}), secrets)).await;
-    eventually(DEADLINE, "the settings of a put alone", || async {
-        anyhow::ensure!(text(&stage, "shelf", name).await.as_deref() == Ok("third"));
-        Ok(())
-    })
-    .await
-    .unwrap();
+    let named = |name: &str| shelf(json!({"application_name": name}), secrets.clone());
+    for round in 0..20 {
+        let other = named(&format!("round {round}"));
+        provider.delete(other.clone()).await;
+        provider.put(other).await;
+        becomes(&stage, &format!("round {round}")).await;
+    }
+    provider.put(named("third")).await;
+    becomes(&stage, "third").await;
 
     broken_off(&stage).await;
     let begun = std::time::Instant::now();
-    assert_eq!(text(&stage, "shelf", name).await.as_deref(), Ok("third"));
+    assert_eq!(text(&stage, "shelf", NAME).await.as_deref(), Ok("third"));
     assert!(begun.elapsed().as_secs() < 2, "one that broke off must not hold up another: {:?}", begun.elapsed());
 
     provider.put(link("lost", "db", "swiftcart:postgres", &["client"], json!({"url": "mysql://u:hunter2@h/d"}))).await;
@@ -81,15 +79,26 @@ async fn postgres_serves_links() {
     .unwrap();
     assert!(health.contains("lost") && health.contains("url") && !health.contains("hunter2"), "{health}");
 
-    provider.delete(other).await;
+    provider.delete(named("third")).await;
     eventually(DEADLINE, "the link to be gone", || async {
-        let refused = text(&stage, "shelf", name).await.err().unwrap_or_default();
+        let refused = text(&stage, "shelf", NAME).await.err().unwrap_or_default();
         anyhow::ensure!(refused.contains("not linked"), "{refused}");
         Ok(())
     })
     .await
     .unwrap();
     assert!(provider.end().await.success());
+}
+
+/// Waits for the settings with this name. No call may fail meanwhile: each is served with the old settings or with the new ones.
+async fn becomes(stage: &Stage, name: &str) {
+    eventually(DEADLINE, "the other settings", || async {
+        let now = text(stage, "shelf", NAME).await.expect("served all the time");
+        anyhow::ensure!(now == name, "{now}");
+        Ok(())
+    })
+    .await
+    .unwrap();
 }
 
 async fn values(stage: &Stage) {

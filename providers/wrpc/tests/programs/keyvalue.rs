@@ -14,6 +14,8 @@ const STORE: &str = "wrpc:keyvalue/store@0.2.0-draft";
 const BATCH: &str = "wrpc:keyvalue/batch@0.2.0-draft";
 const ATOMICS: &str = "wrpc:keyvalue/atomics@0.2.0-draft";
 
+type Found = Vec<Option<(String, Bytes)>>;
+
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
@@ -45,7 +47,7 @@ async fn redis_serves_scripts_and_keys() {
         stage.call("shelf", "kv", BATCH, "set-many", (bucket.clone(), pairs.clone())).await.unwrap();
     set.unwrap();
     let keys = words(&["two", "none", "one"]);
-    let (found,): (Result<Vec<Option<(String, Bytes)>>, Error>,) =
+    let (found,): (Result<Found, Error>,) =
         stage.call("shelf", "kv", BATCH, "get-many", (bucket.clone(), keys)).await.unwrap();
     assert_eq!(found.unwrap(), [Some(pairs[1].clone()), None, Some(pairs[0].clone())]);
     let (value,): (Result<Option<Bytes>, Error>,) =

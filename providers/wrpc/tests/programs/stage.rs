@@ -30,6 +30,8 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn build(wanted: Wanted) -> Self {
+        // Two TLS back ends are linked, so the choice must be said; another test may have said it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let wanted = Wanted { nats: true, ..wanted };
         let install = move || Tools::new(Progress::silent()).unwrap().install(wanted).unwrap();
         let installed = tokio::task::spawn_blocking(install).await.unwrap();
