@@ -201,3 +201,6 @@ pub const MAX_LINKS_PER_SOURCE: usize = 512;
 
 /// Changes of the lattice's data that wait to be handed on; the watch waits when they are more.
 pub const MAX_WAITING_CHANGES: usize = 256;
+
+/// How much threads that compile give way, from 0 (not at all) to 19: a fifteenth of the processor when others want all of it.
+pub const COMPILER_NICENESS: i32 = 12;

@@ -84,8 +84,10 @@ impl Fixture for World {
         let registry = Registry::start_in(&place, &registry.context("there is no registry")?).await?;
         let mut settings = Settings::new(shop.addresses());
         settings.variables.push(("WASMCLOUD_OCI_ALLOWED_INSECURE".to_owned(), registry.host()));
-        let host =
-            |name: &str, zone: &str| LatticeHost::prepare(&place, &options(&built, &settings, &nats_url, name, zone));
+        let compiled = data.path().join("compiled");
+        let host = |name: &str, zone: &str| {
+            LatticeHost::prepare(&place, &options(&built, &settings, &compiled, &nats_url, name, zone))
+        };
         let mut hosts = [host("host-a", "a")?, host("host-b", "b")?];
         for host in &mut hosts {
             host.start().await?;
@@ -139,7 +141,14 @@ impl Fixture for World {
     }
 }
 
-fn options(built: &Built, settings: &Settings, nats_url: &str, name: &str, zone: &str) -> LatticeHostOptions {
+fn options(
+    built: &Built,
+    settings: &Settings,
+    compiled: &Path,
+    nats_url: &str,
+    name: &str,
+    zone: &str,
+) -> LatticeHostOptions {
     let mut options = LatticeHostOptions::new(name, &built.host, nats_url, &built.artifacts);
     options.migrations_root = Some(built.root.join("migrations"));
     options.labels = vec![("zone".to_owned(), zone.to_owned())];
@@ -148,6 +157,8 @@ fn options(built: &Built, settings: &Settings, nats_url: &str, name: &str, zone:
     options.environment.extend([
         ("SWIFTCART_HOST_HEARTBEAT_INTERVAL_MS".to_owned(), HEARTBEAT_MS.to_owned()),
         ("SWIFTCART_HOST_FRIENDLY_NAME".to_owned(), name.to_owned()),
+        // Hosts of one machine and user compile each component once.
+        ("SWIFTCART_HOST_CACHE_DIR".to_owned(), text(compiled)),
     ]);
     options
 }
@@ -163,7 +174,8 @@ impl World {
     /// A third host, for a case that stops it or puts it on another lattice.
     pub(crate) async fn another_host(&self, name: &str, lattice: &str) -> anyhow::Result<LatticeHost> {
         let nats_url = self.shop.addresses().nats_url.clone().context("there is no NATS")?;
-        let mut options = options(&self.built, &self.settings, &nats_url, name, "c");
+        let mut options =
+            options(&self.built, &self.settings, &self.data.path().join("compiled"), &nats_url, name, "c");
         options.lattice = lattice.to_owned();
         LatticeHost::start_in(&self.place, &options).await
     }

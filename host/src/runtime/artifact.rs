@@ -196,7 +196,9 @@ impl Loader {
         if let Some(component) = self.cache.as_ref().and_then(|folder| self.cached(folder, &file)) {
             return Ok(Artifact { digest, component, from_cache: true });
         }
-        let component = Component::new(self.engine.wasmtime(), bytes)
+        let component = self
+            .engine
+            .compile(bytes)
             .map_err(|error| ArtifactError::Compile { name: name.to_owned(), reason: format!("{error:#}") })?;
         if let Some(folder) = &self.cache {
             store(folder, &file, &component);

@@ -2,7 +2,10 @@
 //! compiled artifacts is valid for exactly this constructor.
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use wasmtime::component::Component;
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::limits;
@@ -11,6 +14,8 @@ use crate::limits;
 #[derive(Clone)]
 pub struct Engine {
     inner: wasmtime::Engine,
+    /// Compiles; see [`Engine::compile`].
+    compiler: Arc<ThreadPool>,
 }
 
 impl Engine {
@@ -57,13 +62,29 @@ impl Engine {
                 std::thread::sleep(limits::EPOCH_TICK);
             }
         })?;
-        Ok(Self { inner })
+        let compiler = ThreadPoolBuilder::new()
+            .thread_name(|number| format!("compiler-{number}"))
+            .start_handler(|_| {
+                // On Linux niceness is a thread's own. Where it cannot be had, compiling is only less polite.
+                let _ = rustix::process::nice(limits::COMPILER_NICENESS);
+            })
+            .build()?;
+        Ok(Self { inner, compiler: Arc::new(compiler) })
     }
 
     /// The wasmtime engine.
     #[must_use]
     pub fn wasmtime(&self) -> &wasmtime::Engine {
         &self.inner
+    }
+
+    /// Compiles a component on threads that give way to everything else: new code is made while the old serves, and whoever waits for an
+    /// answer goes before whoever waits for a compiler. Blocking.
+    ///
+    /// # Errors
+    /// The compiler's.
+    pub fn compile(&self, bytes: &[u8]) -> wasmtime::Result<Component> {
+        self.compiler.install(|| Component::new(&self.inner, bytes))
     }
 
     /// Changes whenever code compiled by another engine configuration or wasmtime version must not be used.

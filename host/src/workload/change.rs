@@ -197,7 +197,13 @@ impl Inner {
     ) -> Result<connect::Connected, ChangeError> {
         let none = connect::Connected::default();
         let kept = before.map_or(&none, |before| &before.connected);
-        let connecting = connect::connect(plan, wanted, self.ground.migrations_root.as_deref(), kept);
+        let connecting = connect::connect(
+            plan,
+            wanted,
+            self.ground.migrations_root.as_deref(),
+            kept,
+            self.ground.surroundings.late_links,
+        );
         let settings = |error: anyhow::Error| ChangeError::Settings(format!("{error:#}"));
         tokio::select! {
             connected = connecting => connected.map_err(settings),

@@ -25,7 +25,8 @@ pub(crate) struct Connected {
     made_of: BTreeMap<String, Fingerprint>,
 }
 
-/// Connects everything that a component's links grant. What `before` has under the same settings is used on.
+/// Connects everything that a component's links grant. What `before` has under the same settings is used on. Where links may come late, those
+/// that are there may not say all that a capability needs: it is not granted then, and connected when the rest comes.
 ///
 /// # Errors
 /// A configuration that cannot work, naming the component and the capability.
@@ -34,18 +35,31 @@ pub(crate) async fn connect(
     component: &ComponentPlan,
     migrations_root: Option<&Path>,
     before: &Connected,
+    late_links: bool,
 ) -> anyhow::Result<Connected> {
     let mut grants = Grants { config: component.config.pairs().collect(), ..Grants::default() };
     let mut made_of = BTreeMap::new();
     for (kind, pairs) in settings_by_kind(plan, component)? {
         let context = || format!("the link from {} to a capability {kind}", component.name);
         let fingerprint = settings::fingerprint(&pairs);
-        let same = before.made_of.get(&kind) == Some(&fingerprint);
-        made_of.insert(kind.clone(), fingerprint);
-        if same {
+        if before.made_of.get(&kind) == Some(&fingerprint) {
+            made_of.insert(kind.clone(), fingerprint);
             grants.take_over(&before.grants, &kind);
             continue;
         }
+        match settings::check_kind(&kind, &pairs) {
+            Err(error) if late_links && !before.made_of.contains_key(&kind) => {
+                tracing::warn!(
+                    component = component.name,
+                    capability = kind,
+                    error = format!("{error:#}"),
+                    "not granted yet: its links do not say enough"
+                );
+                continue;
+            }
+            checked => checked.with_context(context)?,
+        }
+        made_of.insert(kind.clone(), fingerprint);
         match kind.as_str() {
             "postgres" => {
                 grants.postgres =

@@ -98,14 +98,23 @@ pub(crate) fn check_capability(capability: &CapabilityPlan) -> anyhow::Result<()
 
 fn granted(plan: &Plan, component: &ComponentPlan) -> anyhow::Result<()> {
     for (kind, pairs) in settings_by_kind(plan, component)? {
-        let outcome = match kind.as_str() {
-            "postgres" => postgres::Config::from_pairs(pairs).map(drop).map_err(anyhow::Error::from),
-            "redis" => redis::Config::from_pairs(pairs).map(drop).map_err(anyhow::Error::from),
-            "email" => email::Config::from_pairs(pairs).map(drop).map_err(anyhow::Error::from),
-            "http-client" => http::ClientConfig::from_pairs(pairs).map(drop).map_err(anyhow::Error::from),
-            _ => Ok(()),
-        };
-        outcome.with_context(|| format!("the link from {} to a capability {kind}", component.name))?;
+        let context = || format!("the link from {} to a capability {kind}", component.name);
+        check_kind(&kind, &pairs).with_context(context)?;
     }
     Ok(())
+}
+
+/// Checks what the links of one component say to one kind of capability.
+///
+/// # Errors
+/// What cannot work.
+pub(crate) fn check_kind(kind: &str, pairs: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let pairs = pairs.clone();
+    match kind {
+        "postgres" => postgres::Config::from_pairs(pairs).map(drop).map_err(anyhow::Error::from),
+        "redis" => redis::Config::from_pairs(pairs).map(drop).map_err(anyhow::Error::from),
+        "email" => email::Config::from_pairs(pairs).map(drop).map_err(anyhow::Error::from),
+        "http-client" => http::ClientConfig::from_pairs(pairs).map(drop).map_err(anyhow::Error::from),
+        _ => Ok(()),
+    }
 }
