@@ -33,7 +33,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
         let lattice = Lattice::connect(&nats_url, &name).await?;
         for file in &arguments.files {
             let configs = read_configs(file)?;
-            let changed = store_configs(&lattice, &name, &configs).await?;
+            let changed = store_configs(&lattice, &configs).await?;
             println!("{}: {} configs on the lattice {name}, {changed} new or changed", file.display(), configs.len());
         }
         Ok(())

@@ -35,6 +35,12 @@ impl Lattice {
         Ok(Self { client, name: name.to_owned() })
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The connection, for what is not foreseen here.
     #[must_use]
     pub fn client(&self) -> &async_nats::Client {

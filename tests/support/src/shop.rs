@@ -224,7 +224,7 @@ impl Shop {
         let application = Application::read(&host.manifest)?;
         let control = Lattice::connect(&nats_url, &lattice.name).await?;
         let configs = self.host.as_ref().context("this shop has no host")?.configs();
-        store_configs(&control, &lattice.name, configs).await?;
+        store_configs(&control, configs).await?;
         self.start_host().await?;
         self.wadm = Some(Wadm::start_in(&self.place, wadm, &nats_url).await?);
         progress.say("Deploying the application");

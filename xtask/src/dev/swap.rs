@@ -67,16 +67,16 @@ impl Running {
     /// Swaps components by name, on every host that runs them. What is refused is tried again after the others, because it may need their
     /// new exports. Returns what stays refused, with reasons.
     pub(super) fn swap_all(&self, workspace: &Workspace, names: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
-        let (nats, lattice_name) = self.lattice_at()?;
+        let (nats, name) = self.lattice_at()?;
         let application = Application::read(&workspace.root.join(MANIFEST))?;
         let artifacts = &workspace.artifacts();
         self.runtime.block_on(async {
-            let lattice = Lattice::connect(&nats, &lattice_name).await?;
+            let lattice = Lattice::connect(&nats, &name).await?;
             let mut open: Vec<&String> = names.iter().collect();
             loop {
                 let mut refused = BTreeMap::new();
                 for name in &open {
-                    let swapped = one(&lattice, &lattice_name, &application, artifacts, name).await;
+                    let swapped = one(&lattice, &application, artifacts, name).await;
                     if let Err(error) = swapped {
                         refused.insert((*name).clone(), format!("{error:#}"));
                     }
@@ -90,20 +90,14 @@ impl Running {
     }
 }
 
-async fn one(
-    lattice: &Lattice,
-    lattice_name: &str,
-    application: &Application,
-    artifacts: &Path,
-    name: &str,
-) -> anyhow::Result<()> {
+async fn one(lattice: &Lattice, application: &Application, artifacts: &Path, name: &str) -> anyhow::Result<()> {
     let Some(id) = application.id(name) else { bail!("{MANIFEST} has no component `{name}`") };
     let file = keep(artifacts, name)?;
     let hosts = shop::hosts_of(lattice, &id).await?;
     ensure!(!hosts.is_empty(), "no host runs {id}");
     for host in hosts {
         let reference = format!("file://{FOLDER}/{file}");
-        shop::swap(lattice, lattice_name, &host, &id, &reference, DEADLINE).await?;
+        shop::swap(lattice, &host, &id, &reference, DEADLINE).await?;
     }
     Ok(())
 }

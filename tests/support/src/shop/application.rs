@@ -1,7 +1,7 @@
 //! The application manifest as wadm takes it, and the configs that it only names. Invariant: nothing of a manifest is changed but what a
 //! function here says, so that what is deployed is the file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
@@ -68,44 +68,12 @@ impl Application {
         self
     }
 
-    /// Gives each component (not the capabilities) the image that a function makes of its name.
-    #[must_use]
-    pub fn with_images(mut self, image: impl Fn(&str) -> String) -> Self {
-        let components = self.document.pointer_mut("/spec/components").and_then(Value::as_array_mut);
-        for component in components.into_iter().flatten().filter(|component| component["type"] == "component") {
-            let name = component["name"].as_str().unwrap_or_default().to_owned();
-            if let Some(properties) = component.get_mut("properties").and_then(Value::as_object_mut) {
-                properties.insert("image".to_owned(), json!(image(&name)));
-            }
-        }
-        self
-    }
-
     /// The id in a lattice of the component or capability with this name; `None` if there is none.
     #[must_use]
     pub fn id(&self, name: &str) -> Option<String> {
         let component = self.components().into_iter().find(|component| component["name"] == name)?;
         let given = component.pointer("/properties/id").and_then(Value::as_str);
         Some(given.map_or_else(|| stored_name(self.name(), name), str::to_owned))
-    }
-
-    /// The names of the components (not the capabilities).
-    #[must_use]
-    pub fn component_names(&self) -> BTreeSet<String> {
-        let components = self.components().into_iter().filter(|component| component["type"] == "component");
-        components.filter_map(|component| Some(component["name"].as_str()?.to_owned())).collect()
-    }
-
-    /// The configs that it names without giving their values: they must be on the lattice before it is deployed.
-    #[must_use]
-    pub fn external_configs(&self) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
-        each_config(&self.document, &mut |config| {
-            if config.get("properties").is_none_or(Value::is_null) {
-                names.extend(config["name"].as_str().map(str::to_owned));
-            }
-        });
-        names
     }
 
     fn components(&self) -> Vec<&Value> {
@@ -117,23 +85,6 @@ impl Application {
 fn stored_name(application: &str, name: &str) -> String {
     let sanitized = |text: &str| text.to_lowercase().replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
     format!("{}-{}", sanitized(application), sanitized(name))
-}
-
-/// All entries of all lists with the key `config`.
-fn each_config(value: &Value, found: &mut impl FnMut(&Value)) {
-    match value {
-        Value::Object(members) => {
-            for (key, member) in members {
-                if key == "config" {
-                    member.as_array().into_iter().flatten().for_each(&mut *found);
-                } else {
-                    each_config(member, found);
-                }
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| each_config(item, found)),
-        _ => {}
-    }
 }
 
 /// Reads a file of configs: YAML, `name: {key: value}` with values of text.

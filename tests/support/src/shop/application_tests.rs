@@ -2,6 +2,7 @@
 //! configs replaced by their values.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::*;
@@ -17,6 +18,34 @@ fn local() -> Application {
 
 fn production() -> Application {
     Application::read(&wadm("production.yaml")).unwrap()
+}
+
+/// All entries of all lists with the key `config`.
+fn each_config(value: &Value, found: &mut impl FnMut(&Value)) {
+    match value {
+        Value::Object(members) => {
+            for (key, member) in members {
+                if key == "config" {
+                    member.as_array().into_iter().flatten().for_each(&mut *found);
+                } else {
+                    each_config(member, found);
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| each_config(item, found)),
+        _ => {}
+    }
+}
+
+/// The configs that it names without giving their values: they must be on the lattice before it is deployed.
+fn external_configs(application: &Application) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    each_config(&application.document, &mut |config| {
+        if config.get("properties").is_none() {
+            names.extend(config["name"].as_str().map(str::to_owned));
+        }
+    });
+    names
 }
 
 /// Lists of configs become one map of values; what is given elsewhere stays as its name.
@@ -88,9 +117,9 @@ fn production_names_all_configs_and_each_is_there() {
     let configs = read_configs(&wadm("production-config.yaml")).unwrap();
     let given: BTreeSet<String> =
         configs.into_keys().chain(MACHINE_CONFIGS.iter().map(|name| (*name).to_owned())).collect();
-    assert_eq!(production.external_configs(), given);
+    assert_eq!(external_configs(&production), given);
     let machine: BTreeSet<String> = MACHINE_CONFIGS.iter().map(|name| (*name).to_owned()).collect();
-    assert_eq!(local().external_configs(), machine);
+    assert_eq!(external_configs(&local()), machine);
 }
 
 #[test]
@@ -112,8 +141,8 @@ fn a_version_is_pinned_to_the_content() {
     let first = local().pinned();
     assert_eq!(first, local().pinned());
     assert!(first.version().unwrap().starts_with("0.1.0-c"), "{:?}", first.version());
-    let other = local().with_images(|name| format!("file://other/{name}.wasm"));
-    assert_eq!(other.document()["spec"]["components"][0]["properties"]["image"], "file://other/gateway.wasm");
+    let mut other = local();
+    other.document["spec"]["components"][0]["properties"]["image"] = json!("file://other.wasm");
     assert_ne!(other.pinned().version(), first.version());
 }
 
@@ -122,5 +151,4 @@ fn ids_are_those_that_wadm_makes() {
     let application = local();
     assert_eq!(application.id("http-client").as_deref(), Some("swiftcart-http_client"));
     assert_eq!(application.id("nobody"), None);
-    assert!(application.component_names().contains("order") && !application.component_names().contains("postgres"));
 }

@@ -4,19 +4,23 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use async_nats::jetstream::{self, kv};
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::application::{Application, Configs};
 use crate::eventually;
 use crate::lattice::Lattice;
 
+/// wadm looks at a new version within milliseconds.
+const NOTICE: Duration = Duration::from_secs(2);
+
 /// Writes configs straight into the lattice's store, so that hosts which start later find them at once; hosts that run see the change. Makes
 /// the store if no host did so before. Returns how many were new or changed.
 ///
 /// # Errors
 /// When the server is away or has no JetStream.
-pub async fn store_configs(lattice: &Lattice, name: &str, configs: &Configs) -> anyhow::Result<usize> {
-    let bucket = format!("CONFIGDATA_{name}");
+pub async fn store_configs(lattice: &Lattice, configs: &Configs) -> anyhow::Result<usize> {
+    let bucket = format!("CONFIGDATA_{}", lattice.name());
     let context = jetstream::new(lattice.client().clone());
     let store = match context.get_key_value(&bucket).await {
         Ok(store) => store,
@@ -54,9 +58,13 @@ pub async fn deploy(lattice: &Lattice, application: &Application, deadline: Dura
         matches!(result, "created" | "newversion") || message.ends_with("already exists"),
         "wadm does not take the manifest: {message}"
     );
+    let mut statuses = lattice.client().subscribe(format!("wadm.status.{}.{name}", lattice.name())).await?;
+    lattice.client().flush().await?;
     let deployed = lattice.model(&format!("deploy.{name}"), &json!({ "version": version })).await?;
     let (result, message) = said(&deployed);
     ensure!(result == "acknowledged", "wadm does not deploy {name}: {message}");
+    // Until wadm has looked at the new version, it answers with the state of the old. It says nothing if nothing is to be done.
+    let _ = tokio::time::timeout(NOTICE, statuses.next()).await;
     eventually(deadline, &format!("the deployment of {name}"), async || {
         let answer = lattice.model(&format!("status.{name}"), &Value::Null).await?;
         let status = answer.pointer("/status/status/type").and_then(Value::as_str).unwrap_or("unknown");

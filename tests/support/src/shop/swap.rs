@@ -32,13 +32,12 @@ pub async fn hosts_of(lattice: &Lattice, component: &str) -> anyhow::Result<Vec<
 /// What the host has against it.
 pub async fn swap(
     lattice: &Lattice,
-    name: &str,
     host: &str,
     component: &str,
     reference: &str,
     deadline: Duration,
 ) -> anyhow::Result<Duration> {
-    let mut events = lattice.client().subscribe(format!("wasmbus.evt.{name}.*")).await?;
+    let mut events = lattice.client().subscribe(format!("wasmbus.evt.{}.*", lattice.name())).await?;
     lattice.client().flush().await?;
     let began = Instant::now();
     let request = json!({"component_id": component, "host_id": host, "new_component_ref": reference});
