@@ -31,7 +31,8 @@ pub(crate) struct Store {
     notifications: PgPool,
 }
 
-/// `wadm/production.yaml` for this machine: images from the folder of built components, nothing else changed.
+/// `wadm/production.yaml` for this machine: images from the folder of built components, nothing else changed. The paths are absolute, because `wash`
+/// looks for relative ones beside the manifest.
 pub(crate) fn production(world: &World, version: &str, images: &BTreeMap<&str, String>) -> anyhow::Result<Value> {
     let path = world.built.root.join("wadm/production.yaml");
     let manifest = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -41,10 +42,8 @@ pub(crate) fn production(world: &World, version: &str, images: &BTreeMap<&str, S
     let components = manifest.pointer_mut("/spec/components").and_then(Value::as_array_mut).context("no components")?;
     for component in components.iter_mut().filter(|component| component["type"] == "component") {
         let name = component["name"].as_str().context("a component without a name")?;
-        let image = images.get(name).cloned().unwrap_or_else(|| {
-            // `wash` takes relative files from the manifest's folder, and wants to see them.
-            format!("file://{}", text(&world.built.artifacts.join(format!("{name}.wasm"))))
-        });
+        let built = || format!("file://{}", world.built.artifacts.join(format!("{name}.wasm")).display());
+        let image = images.get(name).cloned().unwrap_or_else(built);
         component["properties"]["image"] = json!(image);
     }
     Ok(manifest)

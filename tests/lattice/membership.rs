@@ -77,8 +77,12 @@ pub(crate) async fn labels_are_set_and_taken_away(world: &mut World) -> anyhow::
     ensure!(label().await? == "ssd", "the label is not there");
     world.events.wait(mark, SOON, "labels_changed", |event| event.data()["labels"]["disk"] == "ssd").await?;
     world.events.wait(mark, SOON, "host_heartbeat", |event| event.data()["labels"]["disk"] == "ssd").await?;
-    // What the machine is cannot be said otherwise. `wash` refuses it in words and ends with 0, so what counts is the label.
-    world.wash.run(&["label", &id, "hostcore.os=amiga"]).await?;
+    // What the machine is cannot be said otherwise. `wash` refuses by itself, with exit code 0; the host must not rely on that.
+    let label_of_machine = json!({"key": "hostcore.os", "value": "amiga"});
+    for verb in ["put", "del"] {
+        let refused = world.lattice.control(&format!("label.{verb}.{id}"), &label_of_machine).await?;
+        ensure!(refused["success"] == false, "{refused}");
+    }
     world.wash.run(&["label", &id, "disk", "--delete"]).await?.success()?;
     ensure!(label().await? == Value::Null, "the label is still there");
     let labels = world.lattice.inventory(&id).await?["labels"].clone();

@@ -61,7 +61,8 @@ pub(crate) async fn what_is_no_provider_is_refused(world: &mut World) -> anyhow:
     let reference = format!("file://{}", file.display());
     for (id, reference, config) in [
         ("juggler", "wasmcloud+builtin://juggler", None),
-        ("relay", "wasmcloud+builtin://outbox", Some("wrong")),
+        // An outbox needs no link, so its settings are complete at its start.
+        ("outbox", "wasmcloud+builtin://outbox", Some("wrong")),
         ("text", reference.as_str(), None),
     ] {
         let mark = world.events.mark();
