@@ -23,7 +23,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// For what wadm does by itself: a few of its rounds, each up to a heartbeat long.
 pub(crate) const SETTLED: Duration = Duration::from_secs(90);
 /// Often, so that wadm sees soon what it missed and who died.
-const HEARTBEAT_MS: &str = "5000";
+const HEARTBEAT_MS: &str = "3000";
 /// The lattice of the suite.
 pub(crate) const LATTICE: &str = "default";
 

@@ -42,8 +42,7 @@ impl Stage {
         Self { nats, place, installed, server, _folder: folder }
     }
 
-    pub(crate) const NOTHING: Wanted =
-        Wanted { postgres: false, redis: false, nats: true, kafka: false, maildev: false };
+    pub(crate) const NOTHING: Wanted = Wanted { nats: true, ..Wanted::NONE };
 
     /// Starts a program as a host does, and waits until it is healthy.
     pub(crate) async fn start(&self, path: &str, id: &str, config: Value, links: Value) -> Provider {

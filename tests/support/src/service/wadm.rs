@@ -8,7 +8,7 @@ use crate::place::Place;
 use crate::process::{Launch, StopSignal};
 
 /// After so long without a heartbeat a host counts as dead; our hosts send one every five seconds.
-const CLEANUP_SECONDS: u32 = 15;
+const CLEANUP_SECONDS: u32 = 10;
 
 /// A wadm of its own.
 #[derive(Debug)]
