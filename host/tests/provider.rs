@@ -37,7 +37,7 @@ fn programs() -> (PathBuf, PathBuf) {
             // Two providers of cryptography are linked, so one must be chosen; a second choice is an error of no consequence.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
             let tools = Tools::new(Progress::new(|sentence| eprintln!("{sentence}"))).unwrap();
-            let wanted = Wanted { postgres: false, redis: false, nats: true, kafka: false, maildev: false };
+            let wanted = Wanted { nats: true, ..Wanted::NONE };
             let nats = tools.install(wanted).unwrap().nats_server.unwrap();
             (nats, tools.journal_provider().unwrap())
         })

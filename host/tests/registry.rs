@@ -8,7 +8,7 @@ use oci_client::client::{Client, ClientConfig, ClientProtocol, Config, ImageLaye
 use oci_client::secrets::RegistryAuth;
 use swiftcart_host::manifest::ImageReference;
 use swiftcart_host::runtime::{
-    ArtifactError, ArtifactOptions, Artifacts, Credentials, Engine, RegistryError, RegistryOptions,
+    ArtifactError, ArtifactOptions, Artifacts, Engine, RegistryCredentials, RegistryError, RegistryOptions,
 };
 use swiftcart_support::service::Registry;
 use swiftcart_support::tools::{Progress, Tools, Wanted};
@@ -96,7 +96,8 @@ async fn a_registry_that_wants_a_login_gets_it() {
         assert!(!error.to_string().contains("wrong"), "{error}");
     };
     let log_in = |password: &str| {
-        let credentials = Credentials::from_parts(Some(user.to_owned()), Some(password.to_owned()), None).unwrap();
+        let credentials =
+            RegistryCredentials::from_parts(Some(user.to_owned()), Some(password.to_owned()), None).unwrap();
         artifacts.registry().set_credentials(&registry.host(), credentials);
     };
     refused().await;

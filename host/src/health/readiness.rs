@@ -155,7 +155,7 @@ mod tests {
         let database = readiness.register("database");
         let up = Arc::new(AtomicBool::new(true));
         let seen = up.clone();
-        readiness.register_check("edge", move || seen.load(Ordering::Relaxed));
+        let _edge = readiness.register_check("edge", move || seen.load(Ordering::Relaxed));
         assert_eq!(readiness.missing(), ["start-up", "database"]);
         readiness.started();
         database.set(true);

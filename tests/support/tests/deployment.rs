@@ -1,6 +1,6 @@
 //! Goal: both manifests of the shop are taken by the real wadm, as often as wanted, and what runs nowhere is not called deployed. Method: a real
 //! NATS and wadm, and no host, so that nothing can be placed.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "tests")]
 
 mod ground;
 

@@ -133,7 +133,7 @@ fn part<T: DeserializeOwned>(text: &str) -> Result<T, ClaimsError> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use serde_json::json;
 
     use super::*;

@@ -129,13 +129,13 @@ mod tests {
         let begin = Instant::now();
         repeats.plan(pair.clone(), begin);
         repeats.due().await;
-        assert_eq!(repeats.take(Instant::now()), [pair.clone()]);
+        assert_eq!(repeats.take(Instant::now()), std::slice::from_ref(&pair));
         repeats.plan(pair.clone(), Instant::now());
         let mut times = Vec::new();
         while !repeats.0.is_empty() {
             repeats.due().await;
             times.push(begin.elapsed().as_millis());
-            assert_eq!(repeats.take(Instant::now()), [pair.clone()]);
+            assert_eq!(repeats.take(Instant::now()), std::slice::from_ref(&pair));
         }
         assert!(times.len() == 2 && (100..120).contains(times.first().unwrap()), "{times:?}");
     }

@@ -106,7 +106,7 @@ impl Stage {
     async fn new(max_instances: u32) -> Self {
         let (nats, engine) = (Nats::start(), Engine::new().unwrap());
         let slot = Arc::new(Slot::empty("echo"));
-        slot.install(component(&engine, "echo.wasm", "echo", max_instances));
+        slot.install(Arc::new(component(&engine, "echo.wasm", "echo", max_instances)));
         let server = Server::new(nats.client().await, LATTICE);
         server.serve("echo", slot.clone()).await.unwrap();
         let remote = Arc::new(NatsRemote::new(nats.client().await, LATTICE));
@@ -304,7 +304,7 @@ async fn swaps_have_no_gap_and_stopping_drains() {
         .collect();
     for _ in 0..20 {
         let next = component(&stage.engine, "echo.wasm", "echo", 64);
-        stage.slot.install(next);
+        stage.slot.install(Arc::new(next));
         stage.server.serve("echo", stage.slot.clone()).await.unwrap();
     }
     done.cancel();
@@ -332,7 +332,7 @@ async fn swaps_have_no_gap_and_stopping_drains() {
 async fn vanished_functions_are_dropped() {
     let stage = Stage::new(4).await;
     let way = stage.way("uses");
-    stage.slot.install(component(&stage.engine, "probe.wasm", "echo", 4));
+    stage.slot.install(Arc::new(component(&stage.engine, "probe.wasm", "echo", 4)));
     stage.server.serve("echo", stage.slot.clone()).await.unwrap();
     let call = CallContext::new(TraceContext::root(), Duration::from_secs(5));
     let error = stage.call_way(&way, &[], call).await.unwrap_err();
@@ -346,7 +346,7 @@ async fn vanished_functions_are_dropped() {
 async fn wash_calls_http() {
     let stage = Stage::new(4).await;
     let slot = Arc::new(Slot::empty("probe"));
-    slot.install(component(&stage.engine, "probe.wasm", "probe", 4));
+    slot.install(Arc::new(component(&stage.engine, "probe.wasm", "probe", 4)));
     stage.server.serve("probe", slot).await.unwrap();
     let home = tempfile::tempdir().unwrap();
     let wash = |extra: &[&str]| {

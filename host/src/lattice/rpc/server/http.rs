@@ -312,7 +312,7 @@ fn response_head(parts: &http::response::Parts) -> Result<Bytes, CodecError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     fn head(body: &[u8], headers: &[(&str, &str)]) -> BytesMut {
