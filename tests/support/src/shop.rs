@@ -22,7 +22,7 @@ pub use application::{Application, Configs, read_configs};
 pub use database::DATABASES;
 pub use deployment::{deploy, store_configs};
 pub use external::External;
-pub use host::{Host, HostOptions, LatticeOptions, MACHINE_CONFIGS};
+pub use host::{Host, HostOptions, LatticeOptions, MACHINE_CONFIGS, host_secrets, machine_configs};
 pub use state::{Addresses, Recorded, State, down};
 pub use swap::{hosts_of, swap};
 

@@ -7,7 +7,7 @@ use super::{Ready, Service, is_service};
 use crate::place::Place;
 use crate::process::{Launch, StopSignal};
 
-/// After so long without a heartbeat a host counts as dead; our hosts send one every five seconds.
+/// After so long without a heartbeat a host counts as dead; our hosts send one every three.
 const CLEANUP_SECONDS: u32 = 10;
 
 /// A wadm of its own.

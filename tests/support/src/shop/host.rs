@@ -133,8 +133,8 @@ impl Host {
         };
         addresses.edge_url = Some(format!("http://{edge}"));
         let (seal_public, seal_secret) = seal_keys(place)?;
-        let configs = configs(addresses, edge, &seal_public, &options.config);
-        let mut environment = secrets(addresses, seal_secret);
+        let configs = machine_configs(addresses, edge, &seal_public, &options.config);
+        let mut environment = host_secrets(addresses, seal_secret);
         environment.extend(options.environment.iter().cloned());
         let service = match &options.lattice {
             None => Kind::Alone(Box::new(alone(place, addresses, options, &configs, environment)?)),
@@ -198,8 +198,8 @@ fn member(
     member.migrations_root = Some(options.migrations_root.clone());
     environment.extend([
         ("SWIFTCART_HOST_CACHE_DIR".to_owned(), cache_dir(place, options)?.display().to_string()),
-        // So often that wadm, which gives a silent host up after fifteen seconds, never does so by mistake.
-        ("SWIFTCART_HOST_HEARTBEAT_INTERVAL_MS".to_owned(), "5000".to_owned()),
+        // So often that wadm, which gives a silent host up after ten seconds, never does so by mistake.
+        ("SWIFTCART_HOST_HEARTBEAT_INTERVAL_MS".to_owned(), "3000".to_owned()),
     ]);
     member.environment = environment;
     let host = LatticeHost::prepare(place, &member)?;
@@ -219,7 +219,9 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("the path {}", path.display()))
 }
 
-fn secrets(addresses: &Addresses, seal_secret: String) -> Vec<(String, String)> {
+/// The variables of a host's environment that hold secrets: a secret stands there and nowhere else.
+#[must_use]
+pub fn host_secrets(addresses: &Addresses, seal_secret: String) -> Vec<(String, String)> {
     let mut secrets: Vec<(String, String)> = addresses
         .database_urls
         .iter()
@@ -241,7 +243,13 @@ fn host_and_port(url: &str) -> &str {
 }
 
 /// The configurations that the manifest names without giving their values.
-fn configs(addresses: &Addresses, edge: SocketAddr, seal_public: &str, more: &[(String, String, String)]) -> Configs {
+#[must_use]
+pub fn machine_configs(
+    addresses: &Addresses,
+    edge: SocketAddr,
+    seal_public: &str,
+    more: &[(String, String, String)],
+) -> Configs {
     let edge = edge.to_string();
     let entries = [
         ("kafka", "bootstrap_servers", addresses.kafka_bootstrap_servers.as_str()),
