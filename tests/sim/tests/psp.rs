@@ -16,6 +16,8 @@ struct Server {
 
 impl Server {
     async fn start(journal: &Path) -> Self {
+        // In one build with the host, reqwest has TLS without cryptography of its own; another test may have been faster.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let psp =
             psp::Psp::open(psp::Options { journal: journal.to_owned(), secret_key: Some("sk_test_1".into()) }).unwrap();
         let listener = serve::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
