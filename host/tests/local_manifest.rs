@@ -16,7 +16,7 @@ fn the_local_manifest_makes_a_plan() {
     let secrets: MapSecrets =
         databases.into_iter().chain(others).map(|name| (name.clone(), format!("value of {name}"))).collect();
     let plan = plan(&manifest, &externals, &secrets).unwrap();
-    assert_eq!((plan.components.len(), plan.capabilities.len(), plan.links.len()), (5, 11, 19));
+    assert_eq!((plan.components.len(), plan.capabilities.len(), plan.links.len()), (5, 11, 20));
     for link in plan.links.iter().filter(|link| link.target == "postgres") {
         assert!(
             link.target_config.secrets.contains_key("url") && link.target_config.value("migrations").is_some(),

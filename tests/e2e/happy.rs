@@ -77,7 +77,7 @@ pub(crate) async fn an_order_goes_all_the_way(e2e: &mut E2e) -> anyhow::Result<(
 }
 
 /// Same members, same kinds of values, in arrays too; the order of members is checked by the domain's golden tests.
-fn same_shape(found: &Value, golden: &Value, place: &str) -> anyhow::Result<()> {
+pub(crate) fn same_shape(found: &Value, golden: &Value, place: &str) -> anyhow::Result<()> {
     match (found, golden) {
         (Value::Object(found), Value::Object(golden)) => {
             let (left, right): (Vec<_>, Vec<_>) = (found.keys().collect(), golden.keys().collect());

@@ -5,11 +5,13 @@
 
 mod access;
 mod bad_input;
+mod cancel;
 mod delivery;
 mod happy;
 mod idempotency;
 mod refusals;
 mod restart;
+mod saga;
 mod shop;
 
 use std::process::ExitCode;
@@ -31,6 +33,12 @@ fn main() -> ExitCode {
         idempotency::a_repeated_key_replays_byte_for_byte,
         idempotency::a_key_with_another_request_is_refused,
         idempotency::one_key_raced_makes_one_order,
+        cancel::a_confirmed_order_is_cancelled,
+        cancel::what_cannot_be_cancelled_is_told_why,
+        cancel::ten_cancellations_at_once_are_one,
+        saga::an_order_that_cannot_be_honoured_fails,
+        saga::a_refund_is_shown_once,
+        saga::a_refund_of_nothing_is_set_aside,
         delivery::an_event_delivered_twice_is_applied_once,
         delivery::a_poison_message_is_dead_lettered_with_its_context,
         delivery::a_mail_server_that_was_down_gets_the_mail_once,

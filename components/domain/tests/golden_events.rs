@@ -67,6 +67,10 @@ fn every_event_has_its_golden_form() {
         "orders.failed.v1.declined.json",
         &OrderFailed::new(AT, order(), Some(order_payment(refused)), code("payment_declined")),
     );
+    golden(
+        "orders.failed.v1.after-payment.json",
+        &OrderFailed::new(AT, order(), Some(order_payment(paid)), code("out_of_stock_after_payment")),
+    );
     golden("orders.cancelled.v1.json", &OrderCancelled::new(AT, order(), Some(order_payment(paid))));
     golden("payments.succeeded.v1.json", &PaymentSucceeded::new(AT, ORDER, payment(paid, None)));
     golden(

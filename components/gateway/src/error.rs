@@ -1,7 +1,7 @@
 //! What the services below may say instead of an answer, as closed enums that mirror the WIT. Invariant: a case says whether trying again
 //! may help.
 
-use crate::model::Shortage;
+use crate::model::{Order, Shortage};
 
 /// Why an order was not created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,21 @@ pub enum QueryError {
     /// The cursor is none of ours.
     BadCursor,
     /// Something cannot be reached.
+    Unavailable,
+    /// A bug below.
+    Internal,
+}
+
+/// Why an order was not cancelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CancelError {
+    /// No such order, or another user's.
+    NotFound,
+    /// It is PENDING; ask again after this many seconds.
+    NotSettled(u32),
+    /// It has failed.
+    OrderFailed(Box<Order>),
+    /// Not done, or not known whether done; the same call again is safe.
     Unavailable,
     /// A bug below.
     Internal,

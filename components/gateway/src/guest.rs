@@ -5,7 +5,7 @@ use std::io::Read as _;
 use wasmcloud_component::http as wasi_http;
 use wasmcloud_component::wasi::logging::logging::{Level, log};
 
-use crate::error::{CatalogError, CreateError, QueryError, Refusal};
+use crate::error::{CancelError, CatalogError, CreateError, QueryError, Refusal};
 use crate::http::{Request, Response};
 use crate::model::{self, Adjustment, Caller, Creation, Decision, NewOrder, Order, Page, Product, State};
 use crate::ports::{Catalog, Orders};
@@ -100,6 +100,22 @@ impl Orders for Linked {
 
     fn get(&self, caller: &Caller, order_id: &str) -> Result<Order, QueryError> {
         orders::get(&wit_caller(caller), order_id).map(Into::into).map_err(query_error)
+    }
+
+    fn cancel(&self, caller: &Caller, order_id: &str) -> Result<Order, CancelError> {
+        orders::cancel(&wit_caller(caller), order_id).map(Into::into).map_err(|error| match error {
+            orders::CancelError::NotFound => CancelError::NotFound,
+            orders::CancelError::NotSettled(seconds) => CancelError::NotSettled(seconds),
+            orders::CancelError::OrderFailed(order) => CancelError::OrderFailed(Box::new(order.into())),
+            orders::CancelError::Unavailable(text) | orders::CancelError::Uncertain(text) => {
+                log(Level::Warn, LOG_CONTEXT, &format!("cancel order: {text}"));
+                CancelError::Unavailable
+            }
+            orders::CancelError::Internal(text) => {
+                log(Level::Error, LOG_CONTEXT, &format!("cancel order: {text}"));
+                CancelError::Internal
+            }
+        })
     }
 
     fn list(

@@ -1,6 +1,6 @@
 //! The services below, as small traits, so that every route is tested natively.
 
-use crate::error::{CatalogError, CreateError, QueryError};
+use crate::error::{CancelError, CatalogError, CreateError, QueryError};
 use crate::model::{Adjustment, Caller, Creation, NewOrder, Order, Page, Product, State};
 
 /// `swiftcart:order/orders`.
@@ -15,6 +15,11 @@ pub trait Orders {
     /// # Errors
     /// See [`QueryError`].
     fn get(&self, caller: &Caller, order_id: &str) -> Result<Order, QueryError>;
+    /// Takes a confirmed order of the caller's back.
+    ///
+    /// # Errors
+    /// See [`CancelError`].
+    fn cancel(&self, caller: &Caller, order_id: &str) -> Result<Order, CancelError>;
     /// The caller's orders, newest first.
     ///
     /// # Errors

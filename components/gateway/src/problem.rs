@@ -65,9 +65,9 @@ kinds! {
     IdempotencyKeyInFlight 409 "idempotency-key-in-flight" "The first request with this idempotency key is still running"
         "Send the same request again after the time in `Retry-After`.";
     OrderFailed 409 "order-failed" "The order has failed"
-        "The order was pending when it was last told and has failed since; `failure` says why. Nothing is charged for it.";
+        "`failure` says why. Nothing is charged for it; what was charged before is given back, and `refund` says how far that is.";
     OrderNotSettled 409 "order-not-settled" "The order is not settled yet"
-        "Try again after the time in `Retry-After`.";
+        "It is pending: its payment is not known yet. It settles by itself; try again after the time in `Retry-After`.";
     StockBelowZero 409 "stock-below-zero" "The stock would fall below zero"
         "`available` is what can be taken away at most.";
     PayloadTooLarge 413 "payload-too-large" "The request body is too large"

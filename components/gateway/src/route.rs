@@ -11,6 +11,8 @@ pub enum Route {
     ListOrders,
     /// `GET /orders/{id}`
     GetOrder,
+    /// `POST /orders/{id}/cancel`
+    CancelOrder,
     /// `GET /products`
     ListProducts,
     /// `GET /products/{sku}`
@@ -33,6 +35,13 @@ impl Route {
         (Self::CreateOrder, "POST", "/orders", Some("orders:write"), "Create an order and pay for it."),
         (Self::ListOrders, "GET", "/orders", Some("orders:read"), "List your orders, newest first."),
         (Self::GetOrder, "GET", "/orders/{id}", Some("orders:read"), "Show one of your orders."),
+        (
+            Self::CancelOrder,
+            "POST",
+            "/orders/{id}/cancel",
+            Some("orders:write"),
+            "Cancel a confirmed order; you get your money back.",
+        ),
         (Self::ListProducts, "GET", "/products", None, "List the products by sku."),
         (Self::GetProduct, "GET", "/products/{sku}", None, "Show a product and what of it can be sold now."),
         (Self::PutProduct, "PUT", "/products/{sku}", Some("inventory:write"), "Make or change a product."),
@@ -112,6 +121,8 @@ mod tests {
         assert_eq!(find("HEAD", "/orders/x"), Found::Route(Route::GetOrder, "x".into()));
         assert_eq!(find("PUT", "/products/a%2Db"), Found::Route(Route::PutProduct, "a-b".into()));
         assert_eq!(find("POST", "/products/a/stock"), Found::Route(Route::AdjustStock, "a".into()));
+        assert_eq!(find("POST", "/orders/x/cancel"), Found::Route(Route::CancelOrder, "x".into()));
+        assert_eq!(find("GET", "/orders/x/cancel"), Found::OtherMethods("POST".into()));
         assert_eq!(find("DELETE", "/orders"), Found::OtherMethods("POST, GET, HEAD".into()));
         assert_eq!(find("POST", "/products/a"), Found::OtherMethods("GET, HEAD, PUT".into()));
         for nothing in ["", "/", "/order", "/orders/", "/orders/a/b", "//orders", "/Orders", "/orders/%zz", "/orders?x"]

@@ -67,6 +67,7 @@ impl Gateway<'_> {
             Route::CreateOrder => self.create_order(request, &caller),
             Route::ListOrders => self.list_orders(request, &caller, &query),
             Route::GetOrder => self.get_order(request, &caller, &parameter),
+            Route::CancelOrder => self.cancel_order(request, &caller, &parameter),
             Route::ListProducts => self.list_products(request, &query),
             Route::GetProduct => self.get_product(request, &parameter),
             Route::PutProduct => self.put_product(request, &parameter),

@@ -1,4 +1,5 @@
-//! Notification: writes to the buyer when an order was confirmed, or failed after the buyer had been told to wait.
+//! Notification: writes to the buyer when an order was confirmed, when it failed after the buyer had been told to wait or to be happy, and
+//! when it was cancelled.
 //!
 //! Invariants: one mail per order and kind; its Message-ID is worked out from both, so that a mail that had to be handed over twice (the process died
 //! between the mail server's yes and our row) can be seen as one. The buyer's address comes as a sealed box in a header of the event, is opened only

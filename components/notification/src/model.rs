@@ -12,6 +12,8 @@ pub enum Kind {
     OrderConfirmed,
     /// The order failed after the buyer had been told to wait, or to be happy.
     OrderFailed,
+    /// The buyer cancelled the order.
+    OrderCancelled,
 }
 
 impl Kind {
@@ -21,6 +23,7 @@ impl Kind {
         match self {
             Self::OrderConfirmed => "order_confirmed",
             Self::OrderFailed => "order_failed",
+            Self::OrderCancelled => "order_cancelled",
         }
     }
 }
@@ -61,6 +64,19 @@ pub fn failed(order: &Order, code: &str) -> (String, String) {
         order.order_id,
         lines(order),
         amount(order.total_amount, order.currency.as_str())
+    );
+    (subject, text)
+}
+
+/// Subject and text of the mail about an order that its buyer cancelled.
+#[must_use]
+pub fn cancelled(order: &Order) -> (String, String) {
+    let subject = format!("Your order {} is cancelled", order.order_id);
+    let total = amount(order.total_amount, order.currency.as_str());
+    let text = format!(
+        "You cancelled this order. You get back the {total} that you paid, the way you paid it.\n\nOrder {}\n\n{}\nTotal: {total}\n",
+        order.order_id,
+        lines(order),
     );
     (subject, text)
 }

@@ -2,7 +2,7 @@
 //! sends again only what nobody can know to be sent.
 
 use swiftcart_capabilities::email::{self, Header, Mailer, Message};
-use swiftcart_domain::event::{self, Event, Order, OrderConfirmed, OrderFailed};
+use swiftcart_domain::event::{self, Event, Order, OrderCancelled, OrderConfirmed, OrderFailed};
 use swiftcart_domain::outbox::DecidedBy;
 use swiftcart_domain::seal::{self, SecretKey};
 
@@ -63,6 +63,16 @@ impl<S: Store, M: Mailer> Notification<S, M> {
                 }
                 let mail = model::failed(&event.order, &event.failure.code);
                 self.notify(event.event_id, Kind::OrderFailed, &event.order, incoming.sealed_email, mail)
+            }
+            OrderCancelled::TOPIC => {
+                let event: OrderCancelled = decode(incoming.payload)?;
+                self.notify(
+                    event.event_id,
+                    Kind::OrderCancelled,
+                    &event.order,
+                    incoming.sealed_email,
+                    model::cancelled(&event.order),
+                )
             }
             other => Err(Error::Reject(format!("notification does not consume the topic {other}"))),
         }

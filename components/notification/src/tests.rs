@@ -6,7 +6,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use swiftcart_capabilities::email::{self, Mailer, Message};
-use swiftcart_domain::event::{Item, Order, OrderConfirmed, OrderFailed, OrderFailure, OrderPayment, PaymentStatus};
+use swiftcart_domain::event::{
+    Item, Order, OrderCancelled, OrderConfirmed, OrderFailed, OrderFailure, OrderPayment, PaymentStatus,
+};
 use swiftcart_domain::seal::{self, SecretKey};
 use uuid::Uuid;
 
@@ -105,10 +107,16 @@ fn order() -> Order {
     }
 }
 
+fn payment() -> OrderPayment {
+    OrderPayment { provider: "stripe".to_owned(), payment_id: "pi_1".to_owned(), status: PaymentStatus::Succeeded }
+}
+
 fn confirmed() -> Vec<u8> {
-    let payment =
-        OrderPayment { provider: "stripe".to_owned(), payment_id: "pi_1".to_owned(), status: PaymentStatus::Succeeded };
-    serde_json::to_vec(&OrderConfirmed::new(0, order(), payment)).unwrap()
+    serde_json::to_vec(&OrderConfirmed::new(0, order(), payment())).unwrap()
+}
+
+fn cancelled() -> Vec<u8> {
+    serde_json::to_vec(&OrderCancelled::new(0, order(), Some(payment()))).unwrap()
 }
 
 fn failed(code: &str) -> Vec<u8> {
@@ -183,6 +191,29 @@ fn a_failed_order_is_mailed_unless_the_request_told_the_buyer() {
 }
 
 #[test]
+fn a_cancelled_order_is_mailed_once_beside_the_mail_that_confirmed_it() {
+    let scene = Scene::default();
+    assert_eq!(scene.confirm(), Ok(()));
+    for _ in 0..3 {
+        assert_eq!(
+            scene.deliver("orders.cancelled.v1", &cancelled(), Some(&sealed()), Some("request")),
+            Ok(()),
+            "the request asked for it, and is mailed all the same"
+        );
+    }
+    let taken = scene.server.taken.borrow();
+    assert_eq!(taken.len(), 2);
+    assert_eq!(taken[1].to, ADDRESS);
+    assert_eq!(taken[1].message_id, "order_cancelled.00000000-0000-0000-0000-000000000001@shop.example");
+    for part in ["is cancelled", "2 x SKU-123 at USD 12.99 = USD 25.98\n", "You get back the USD 26.03 that you paid"] {
+        let mail = format!("{}\n{}", taken[1].subject, taken[1].text);
+        assert!(mail.contains(part), "{part}: {mail}");
+    }
+    assert_eq!(scene.state(Kind::OrderCancelled), Some("sent"));
+    assert_eq!(scene.rows.inbox.borrow().len(), 2);
+}
+
+#[test]
 fn without_an_address_there_is_nothing_to_do_and_that_is_recorded() {
     let scene = Scene::default();
     assert_eq!(scene.deliver("orders.confirmed.v1", &confirmed(), None, None), Ok(()));
@@ -228,6 +259,7 @@ fn poison_is_rejected_and_a_missing_key_is_nobodys_fault() {
     let rejected = |answer: Result<(), Error>| matches!(answer, Err(Error::Reject(_)));
     assert!(rejected(scene.deliver("orders.confirmed.v1", b"{", None, None)));
     assert!(rejected(scene.deliver("orders.confirmed.v1", &failed("x"), None, None)));
+    assert!(rejected(scene.deliver("orders.cancelled.v1", &confirmed(), None, None)));
     assert!(rejected(scene.deliver("other", &confirmed(), None, None)));
     assert!(rejected(scene.deliver("orders.confirmed.v1", &confirmed(), Some("no base64!"), None)));
     let other = seal::to_header(

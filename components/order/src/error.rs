@@ -3,6 +3,8 @@
 
 use uuid::Uuid;
 
+use crate::model::Order;
+
 /// Why an order was not created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CreateError {
@@ -47,6 +49,43 @@ pub enum QueryError {
     /// Our own bug.
     #[error("internal: {0}")]
     Internal(String),
+}
+
+/// Why an order was not cancelled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CancelError {
+    /// No such order, or another user's.
+    #[error("not found")]
+    NotFound,
+    /// It is PENDING; ask again after this many seconds.
+    #[error("not settled, {0} s")]
+    NotSettled(u32),
+    /// It has failed.
+    #[error("order {} has failed", .0.id)]
+    OrderFailed(Box<Order>),
+    /// Nothing was done: the database cannot be reached.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// It is not known whether the order is cancelled. The same call again is safe.
+    #[error("outcome unknown: {0}")]
+    Uncertain(String),
+    /// Our own bug.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+/// Why an event was not handled, and so what becomes of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConsumeError {
+    /// May work later.
+    #[error("retry: {0}")]
+    Retry(String),
+    /// Will never work.
+    #[error("reject: {0}")]
+    Reject(String),
+    /// Something that every message needs is down.
+    #[error("dependency down: {0}")]
+    DependencyDown(String),
 }
 
 /// Why a timer's work was not done.
@@ -101,6 +140,17 @@ impl From<StoreError> for QueryError {
         match error {
             StoreError::Unavailable(text) | StoreError::Uncertain(text) => Self::Unavailable(text),
             StoreError::Internal(text) => Self::Internal(text),
+        }
+    }
+}
+
+impl From<StoreError> for ConsumeError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(text) => Self::DependencyDown(format!("PostgreSQL: {text}")),
+            StoreError::Uncertain(text) => Self::Retry(format!("PostgreSQL, outcome unknown: {text}")),
+            // A bug may be gone with the next version of the component, so it gets its attempts before the dead letters.
+            StoreError::Internal(text) => Self::Retry(format!("internal: {text}")),
         }
     }
 }

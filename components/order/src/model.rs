@@ -1,16 +1,18 @@
-//! Orders, verdicts and decisions as values; no I/O, no clock. Invariant: PENDING -> CONFIRMED | FAILED is the only transition made here,
-//! and each one makes the version grow by one.
+//! Orders, verdicts and decisions as values; no I/O, no clock. Invariant: PENDING -> CONFIRMED | FAILED and CONFIRMED -> CANCELLED | FAILED
+//! are the only transitions made here, and each one makes the version grow by one.
 //!
 //! Rooms: `order` (what its owner sees), `request` (who asks, and under which lease it is worked on), `verdict` (what is to become of
-//! it), `settlement` (the transition).
+//! it), `settlement` (the transition out of PENDING), `reversal` (the one out of CONFIRMED, and the refund that follows).
 
 mod order;
 mod request;
+mod reversal;
 mod settlement;
 mod verdict;
 
 pub use order::{Failure, Line, Order, Refund, RefundState, State};
 pub use request::{CREATE_ROUTE, Caller, Held, Request, Trace};
+pub use reversal::{Cause, Refunded, Reversal, ReverseError, reverse};
 pub use settlement::{Creation, Decision, KeyChange, SettleError, Settlement, settle};
 pub use verdict::{Decline, Payment, Shortage, Verdict};
 
@@ -22,6 +24,8 @@ pub const SWEEP_GRACE_SECONDS: u32 = 5;
 pub const KEY_RETENTION_SECONDS: u32 = 24 * 3600;
 /// How long a published outbox row is kept, in seconds.
 pub const OUTBOX_RETENTION_SECONDS: u32 = 24 * 3600;
+/// How long the inbox remembers an event, in seconds: 14 days, twice as long as Kafka keeps a message unless told otherwise.
+pub const INBOX_RETENTION_SECONDS: u32 = 14 * 24 * 3600;
 /// An order that is PENDING for longer raises an alarm; microseconds.
 pub const ALARM_AFTER_MICROS: i64 = 5 * 60 * 1_000_000;
 

@@ -5,7 +5,9 @@ use swiftcart_domain::money::Currency;
 use uuid::Uuid;
 
 use crate::error::{SealerError, StockError, StoreError};
-use crate::model::{Decision, Decline, Held, Line, Order, Payment, Settlement, Shortage, State, Trace};
+use crate::model::{
+    Decision, Decline, Held, Line, Order, Payment, Refunded, Reversal, Settlement, Shortage, State, Trace,
+};
 
 /// A new order with its idempotency key: what the first transaction writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +134,28 @@ pub trait Store {
     /// As the database says.
     fn postpone(&self, order_id: Uuid, epoch: i64, seconds: u32) -> Result<(), StoreError>;
 
-    /// Deletes at most `limit` keys that are too old, and at most `limit` outbox rows that were published long ago. Gives how many.
+    /// Takes a CONFIRMED order back, and notes the event that asks for it (`cause`), if one does. False: nothing was written, the order has
+    /// changed since it was read.
+    ///
+    /// # Errors
+    /// After `Uncertain` the order tells whether it was written.
+    fn reverse(&self, reversal: &Reversal, cause: Option<Uuid>) -> Result<bool, StoreError>;
+
+    /// Writes that the money was given back, and notes the event that says so. False: nothing was written, the order is not at this version
+    /// any more, or there is nothing to give back.
+    ///
+    /// # Errors
+    /// After `Uncertain` the order tells whether it was written.
+    fn refund(&self, refunded: &Refunded, version: u64, cause: Uuid) -> Result<bool, StoreError>;
+
+    /// Notes an event that changes nothing. It may be noted already.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn note_event(&self, cause: Uuid) -> Result<(), StoreError>;
+
+    /// Deletes at most `limit` keys that are too old, as many outbox rows that were published long ago, and as many inbox rows of events that
+    /// will not come again. Gives how many.
     ///
     /// # Errors
     /// As the database says.

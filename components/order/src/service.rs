@@ -1,8 +1,11 @@
 //! The use cases: one function per WIT function. Model and ports, no SQL, no WIT types.
 //!
-//! `create` and the sweep have rooms of their own; what both share, deciding an order, is in `conclude`.
+//! `create` and the sweep have rooms of their own; what both share, deciding an order, is in `conclude`. `cancel` and `consume` take
+//! confirmed orders back.
 
+mod cancel;
 mod conclude;
+mod consume;
 mod create;
 pub mod query;
 mod sweep;

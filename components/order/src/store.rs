@@ -1,5 +1,5 @@
 //! The orders database: port -> SQL and rows; no decisions. Invariant: each function is one statement, so each is one round trip and
-//! all or nothing; what it may write is guarded by state and lease epoch in the statement itself.
+//! all or nothing; what it may write is guarded by state, and by lease epoch or version, in the statement itself.
 //!
 //! Leases and ages are reckoned with the database's clock, the only one that all hosts share.
 
@@ -8,168 +8,20 @@ use swiftcart_capabilities::postgres::{
 };
 use uuid::Uuid;
 
+mod sql;
+
+pub use sql::*;
+
 use crate::error::StoreError;
 use crate::model::{
-    CREATE_ROUTE, Decision, Failure, Held, KEY_RETENTION_SECONDS, KeyChange, LEASE_SECONDS, Line,
-    OUTBOX_RETENTION_SECONDS, Order, Refund, RefundState, SWEEP_GRACE_SECONDS, Settlement, State, Trace,
+    CREATE_ROUTE, Decision, Failure, Held, INBOX_RETENTION_SECONDS, KEY_RETENTION_SECONDS, KeyChange, LEASE_SECONDS,
+    Line, OUTBOX_RETENTION_SECONDS, Order, Payment, Refund, RefundState, Refunded, Reversal, SWEEP_GRACE_SECONDS,
+    Settlement, State, Trace,
 };
 use crate::ports::{Due, KeyRecord, Placed, Placement, Position, Store};
 
-/// Every column of an order and, as three arrays, its lines.
-macro_rules! order_columns {
-    () => {
-        "o.id, o.user_id, o.state, o.version, o.currency, o.total_amount, o.payment_method, o.created_at, o.idempotency_key, \
-         o.sealed_email, o.traceparent, o.tracestate, o.lease_epoch, o.answered_pending, o.failure_code, o.failure_message, o.refund_state, o.refund_amount, \
-         l.skus, l.quantities, l.unit_prices"
-    };
-}
-
-/// Joins the lines to `orders AS o`.
-macro_rules! join_lines {
-    () => {
-        "CROSS JOIN LATERAL (
-             SELECT array_agg(sku ORDER BY position) AS skus, array_agg(quantity::bigint ORDER BY position) AS quantities,
-                    array_agg(unit_price ORDER BY position) AS unit_prices
-             FROM order_lines WHERE order_id = o.id) AS l"
-    };
-}
-
-/// A key that is too old counts as free even before it is deleted.
-pub const PLACE: &str = "
-WITH claimed AS (
-    INSERT INTO idempotency_keys AS held (user_id, route, key, fingerprint, order_id)
-    SELECT $2::uuid, $13::text, $14::text, $15::bytea, $1::uuid WHERE $14::text IS NOT NULL
-    ON CONFLICT (user_id, route, key) DO UPDATE
-    SET fingerprint = excluded.fingerprint, order_id = excluded.order_id, created_at = now(), decision = NULL, trace_id = NULL, told = false
-    WHERE held.created_at < now() - make_interval(secs => $17::float8)
-    RETURNING order_id
-), placed AS (
-    INSERT INTO orders (id, user_id, currency, total_amount, payment_method, created_at, idempotency_key, sealed_email, traceparent,
-                        tracestate, lease_until)
-    SELECT $1::uuid, $2::uuid, $3::text, $4::bigint, $5::text, $6::timestamptz, $14::text, $7::bytea, $8::text, $9::text,
-           now() + make_interval(secs => $16::float8)
-    WHERE $14::text IS NULL OR EXISTS (SELECT 1 FROM claimed)
-    RETURNING id
-), lined AS (
-    INSERT INTO order_lines (order_id, position, sku, quantity, unit_price)
-    SELECT placed.id, line.position, line.sku, line.quantity, line.unit_price
-    FROM placed,
-         unnest($10::text[], $11::bigint[], $12::bigint[]) WITH ORDINALITY AS line (sku, quantity, unit_price, position)
-)
-SELECT id FROM placed";
-
-/// Reading an answer is telling it: the first reader is marked in the same statement.
-pub const FIND_KEY: &str = concat!(
-    "
-WITH told AS (
-    UPDATE idempotency_keys SET told = true
-    WHERE user_id = $1 AND route = $2 AND key = $3 AND fingerprint = $4 AND decision IS NOT NULL AND NOT told
-      AND created_at >= now() - make_interval(secs => $5::float8)
-    RETURNING 1
-)
-SELECT k.fingerprint, k.decision, k.trace_id, EXISTS (SELECT 1 FROM told) AS first_told,
-       CASE WHEN o.lease_yielded OR o.lease_until <= now() THEN 0
-            ELSE ceil(extract(epoch FROM o.lease_until - now()))::bigint END AS busy_seconds, ",
-    order_columns!(),
-    "
-FROM idempotency_keys k JOIN orders o ON o.id = k.order_id ",
-    join_lines!(),
-    "
-WHERE k.user_id = $1 AND k.route = $2 AND k.key = $3 AND k.created_at >= now() - make_interval(secs => $5::float8)"
-);
-
-/// Only what nobody works on, and never what the buyer was told 202 about: that is the sweep's.
-pub const TAKE_LEASE: &str = "
-UPDATE orders
-SET lease_epoch = lease_epoch + 1, lease_until = now() + make_interval(secs => $3::float8), lease_yielded = false
-WHERE id = $1 AND state = 'PENDING' AND lease_epoch = $2 AND NOT answered_pending AND (lease_yielded OR lease_until <= now())
-RETURNING lease_epoch";
-
-/// The sweep still waits for the end of the lease.
-pub const YIELD_LEASE: &str = "
-UPDATE orders SET lease_yielded = true WHERE id = $1 AND state = 'PENDING' AND lease_epoch = $2";
-
-/// Ends the lease, so that the sweep comes after its grace.
-pub const NOTE_PENDING: &str = "
-UPDATE orders SET answered_pending = true, lease_until = now() WHERE id = $1 AND state = 'PENDING' AND lease_epoch = $2";
-
-/// State, answer and event, or nothing. $15 is the key; $16 is null when the key is to be removed.
-pub const DECIDE: &str = "
-WITH decided AS (
-    UPDATE orders
-    SET state = $4::text, version = $5::bigint, decided_at = now(), decided_by = $6::text, failure_code = $7::text,
-        failure_message = $8::text, payment_provider = $9::text, payment_id = $10::text, lease_until = NULL
-    WHERE id = $1::uuid AND state = 'PENDING' AND lease_epoch = $2::bigint AND version = $3::bigint
-    RETURNING id, user_id
-), published AS (
-    INSERT INTO outbox (event_id, topic, key, payload, headers)
-    SELECT $11::uuid, $12::text, decided.id::text, $13::text, $14::jsonb FROM decided
-), answered AS (
-    UPDATE idempotency_keys k SET decision = $16::text, trace_id = $17::text, told = $18::boolean
-    FROM decided
-    WHERE k.user_id = decided.user_id AND k.route = $19::text AND k.key = $15::text AND k.order_id = decided.id AND $16::text IS NOT NULL
-), freed AS (
-    DELETE FROM idempotency_keys k USING decided
-    WHERE k.user_id = decided.user_id AND k.route = $19::text AND k.key = $15::text AND k.order_id = decided.id AND $16::text IS NULL
-)
-SELECT id FROM decided";
-
-/// Whoever owns it.
-pub const READ: &str = concat!("SELECT ", order_columns!(), " FROM orders o ", join_lines!(), " WHERE o.id = $1");
-
-/// Another user's order is no order.
-pub const GET: &str =
-    concat!("SELECT ", order_columns!(), " FROM orders o ", join_lines!(), " WHERE o.id = $1 AND o.user_id = $2");
-
-/// Keyset pages over the index `orders_by_user`.
-pub const LIST: &str = concat!(
-    "SELECT ",
-    order_columns!(),
-    " FROM (
-    SELECT * FROM orders
-    WHERE user_id = $1 AND (created_at, id) < ($2::timestamptz, $3::uuid) AND ($4::text IS NULL OR state = $4)
-    ORDER BY created_at DESC, id DESC LIMIT $5::bigint) AS o ",
-    join_lines!(),
-    " ORDER BY o.created_at DESC, o.id DESC"
-);
-
-/// One at a time, so that no lease runs out behind a slow PSP; several hosts skip each other's.
-pub const CLAIM_DUE: &str = concat!(
-    "
-WITH due AS (
-    SELECT id FROM orders
-    WHERE state = 'PENDING' AND lease_until < now() - make_interval(secs => $1::float8)
-    ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED
-), o AS (
-    UPDATE orders
-    SET lease_epoch = lease_epoch + 1, lease_until = now() + make_interval(secs => $2::float8), lease_yielded = false,
-        settle_attempts = settle_attempts + 1
-    FROM due WHERE orders.id = due.id
-    RETURNING orders.*
-)
-SELECT o.settle_attempts, ",
-    order_columns!(),
-    " FROM o ",
-    join_lines!()
-);
-
-/// The grace of the sweep comes on top.
-pub const POSTPONE: &str = "
-UPDATE orders SET lease_until = now() + make_interval(secs => $3::float8) WHERE id = $1 AND state = 'PENDING' AND lease_epoch = $2";
-
-/// Bounded: the oldest first.
-pub const PURGE_KEYS: &str = "
-DELETE FROM idempotency_keys
-WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM idempotency_keys WHERE created_at < now() - make_interval(secs => $1::float8)
-    ORDER BY created_at LIMIT $2::bigint FOR UPDATE SKIP LOCKED))";
-
-/// Looks at the oldest rows only, so that it never reads the whole table.
-pub const PURGE_OUTBOX: &str = "
-DELETE FROM outbox
-WHERE id = ANY (ARRAY(
-    SELECT id FROM (SELECT id, published_at FROM outbox ORDER BY id LIMIT $2::bigint) AS oldest
-    WHERE published_at < now() - make_interval(secs => $1::float8)))";
+/// The inbox's name of this consumer.
+const CONSUMER: &str = "order";
 
 /// The store over the one database that the link grants.
 pub struct PgStore<D>(pub D);
@@ -342,10 +194,52 @@ impl<D: Database> Store for PgStore<D> {
         self.run(statement(POSTPONE, vec![id(order_id), epoch.into(), seconds(wait_seconds)])).map(drop)
     }
 
+    fn reverse(&self, reversal: &Reversal, cause: Option<Uuid>) -> Result<bool, StoreError> {
+        let Reversal { order, by, event } = reversal;
+        let params = vec![
+            id(order.id),
+            bigint(order.version.saturating_sub(1))?,
+            order.state.as_str().into(),
+            bigint(order.version)?,
+            by.as_str().into(),
+            text(order.failure.as_ref().map(|failure| failure.code.as_str())),
+            text(order.failure.as_ref().map(|failure| failure.message.as_str())),
+            id(event.event_id),
+            event.topic.into(),
+            event.payload.as_str().into(),
+            postgres::jsonb(event.headers_json()),
+            CONSUMER.into(),
+            cause.map_or(Value::Null, id),
+        ];
+        Ok(!self.run(statement(REVERSE, params))?.rows.is_empty())
+    }
+
+    fn refund(&self, refunded: &Refunded, version: u64, cause: Uuid) -> Result<bool, StoreError> {
+        let params = vec![
+            id(refunded.order_id),
+            bigint(version)?,
+            refunded.refund_id.as_str().into(),
+            bigint(refunded.amount)?,
+            CONSUMER.into(),
+            id(cause),
+        ];
+        Ok(!self.run(statement(REFUND, params))?.rows.is_empty())
+    }
+
+    fn note_event(&self, cause: Uuid) -> Result<(), StoreError> {
+        self.run(statement(NOTE_EVENT, vec![CONSUMER.into(), id(cause)])).map(drop)
+    }
+
     fn purge(&self, limit: u32) -> Result<u32, StoreError> {
-        let keys = self.run(statement(PURGE_KEYS, vec![seconds(KEY_RETENTION_SECONDS), limit.into()]))?;
-        let events = self.run(statement(PURGE_OUTBOX, vec![seconds(OUTBOX_RETENTION_SECONDS), limit.into()]))?;
-        Ok(u32::try_from(keys.rows_affected + events.rows_affected).unwrap_or(u32::MAX))
+        let mut purged = 0;
+        for (sql, age) in [
+            (PURGE_KEYS, KEY_RETENTION_SECONDS),
+            (PURGE_OUTBOX, OUTBOX_RETENTION_SECONDS),
+            (PURGE_INBOX, INBOX_RETENTION_SECONDS),
+        ] {
+            purged += self.run(statement(sql, vec![seconds(age), limit.into()]))?.rows_affected;
+        }
+        Ok(u32::try_from(purged).unwrap_or(u32::MAX))
     }
 }
 
@@ -412,6 +306,11 @@ fn held(row: &Row<'_>) -> Result<Held, StoreError> {
         },
         epoch: row.get("lease_epoch").map_err(row_error)?,
         answered_pending: row.get("answered_pending").map_err(row_error)?,
+        payment: row
+            .get::<Option<String>>("payment_provider")
+            .map_err(row_error)?
+            .zip(row.get::<Option<String>>("payment_id").map_err(row_error)?)
+            .map(|(provider, payment_id)| Payment { provider, payment_id }),
     })
 }
 

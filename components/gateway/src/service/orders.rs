@@ -8,7 +8,7 @@ use super::{
     Answer, Gateway, Query, RETRY_PENDING_SECONDS, bad_cursor, idempotency_key, internal, invalid, key_reused,
     not_found, refused, require_json, unavailable,
 };
-use crate::error::{CreateError, QueryError, Refusal};
+use crate::error::{CancelError, CreateError, QueryError, Refusal};
 use crate::http::{NO_STORE, Request, Response};
 use crate::json::{Document, Refused};
 use crate::model::{Caller, Creation, Decision, NewOrder, Order, Shortage, State};
@@ -31,16 +31,24 @@ impl Gateway<'_> {
 
     pub(super) fn get_order(&self, request: &Request, caller: &Caller, order_id: &str) -> Answer {
         let trace = request.trace_id();
-        if ids::parse_order_id(order_id).is_none() {
-            return Err(not_found(trace, "There is no such order."));
-        }
+        check_order_id(request, order_id)?;
         let order = self.orders.get(caller, order_id).map_err(|error| query_problem(&error, trace))?;
-        let etag = format!("\"{}\"", order.version);
+        let etag = etag(&order);
         if request.none_match_hits(&etag) {
             let headers = vec![("etag", etag), ("cache-control", NO_STORE.to_owned())];
             return Ok(Response { status: 304, headers, body: Vec::new() });
         }
         Ok(Response::new(200, "application/json", NO_STORE, render::order(&order)).with("etag", etag))
+    }
+
+    /// Idempotent by nature: it takes no key and no body.
+    pub(super) fn cancel_order(&self, request: &Request, caller: &Caller, order_id: &str) -> Answer {
+        check_order_id(request, order_id)?;
+        let order = self
+            .orders
+            .cancel(caller, order_id)
+            .map_err(|error| cancel_problem(error, order_id, request.trace_id()))?;
+        Ok(Response::new(200, "application/json", NO_STORE, render::order(&order)).with("etag", etag(&order)))
     }
 
     pub(super) fn list_orders(&self, request: &Request, caller: &Caller, query: &Query) -> Answer {
@@ -53,6 +61,18 @@ impl Gateway<'_> {
             .map_err(|error| query_problem(&error, request.trace_id()))?;
         Ok(Response::new(200, "application/json", NO_STORE, render::orders(&page)))
     }
+}
+
+/// What is no order id names no order.
+fn check_order_id(request: &Request, order_id: &str) -> Result<(), Problem> {
+    match ids::parse_order_id(order_id) {
+        Some(_) => Ok(()),
+        None => Err(not_found(request.trace_id(), "There is no such order.")),
+    }
+}
+
+fn etag(order: &Order) -> String {
+    format!("\"{}\"", order.version)
 }
 
 /// Reads the body of a create.
@@ -105,10 +125,34 @@ fn refusal_problem(order: &Order, refusal: &Refusal, trace: &str) -> Problem {
             problem(Kind::OutOfStock, &format!("Short of {}.", skus.join(", ")))
                 .member("shortages", shortages.iter().map(short).collect::<Value>())
         }
-        Refusal::Failed => {
-            let (code, message) = order.failure.clone().unwrap_or_default();
-            problem(Kind::OrderFailed, &message).member("failure", json!({"code": code, "message": message}))
-        }
+        Refusal::Failed => failed_problem(order, trace),
+    }
+}
+
+fn failed_problem(order: &Order, trace: &str) -> Problem {
+    let (code, message) = order.failure.clone().unwrap_or_default();
+    let problem = Problem::new(Kind::OrderFailed, trace, &message)
+        .order(&order.id)
+        .member("failure", json!({"code": code, "message": message}));
+    match &order.refund {
+        Some((state, amount)) => problem.member("refund", json!({"state": state, "amount": amount})),
+        None => problem,
+    }
+}
+
+fn cancel_problem(error: CancelError, order_id: &str, trace: &str) -> Problem {
+    match error {
+        CancelError::NotFound => not_found(trace, "There is no such order."),
+        CancelError::NotSettled(seconds) => Problem::new(
+            Kind::OrderNotSettled,
+            trace,
+            "The order is pending; it can be cancelled once it is confirmed.",
+        )
+        .order(order_id)
+        .retry_after(seconds.max(1)),
+        CancelError::OrderFailed(order) => failed_problem(&order, trace),
+        CancelError::Unavailable => unavailable(trace).order(order_id),
+        CancelError::Internal => internal(trace),
     }
 }
 

@@ -1,6 +1,7 @@
 //! An order as its owner sees it. Invariant: every text of a state that the database or an event holds is spelled here only.
 
 use serde::{Deserialize, Serialize};
+use swiftcart_domain::event;
 use swiftcart_domain::money::Currency;
 use uuid::Uuid;
 
@@ -124,6 +125,18 @@ impl Order {
     #[must_use]
     pub fn is_payment_unavailable(&self) -> bool {
         self.failure.as_ref().is_some_and(|failure| failure.code == PAYMENT_UNAVAILABLE)
+    }
+
+    /// The order as its events tell it.
+    pub(super) fn body(&self) -> event::Order {
+        let item = |line: &Line| event::Item { sku: line.sku.clone(), qty: line.quantity, unit_price: line.unit_price };
+        event::Order {
+            order_id: self.id,
+            user_id: self.user_id,
+            items: self.lines.iter().map(item).collect(),
+            total_amount: self.total_amount,
+            currency: self.currency,
+        }
     }
 }
 

@@ -3,10 +3,11 @@
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use swiftcart_domain::outbox;
+use swiftcart_domain::outbox::{self, OutboxEvent};
+use swiftcart_domain::seal;
 use uuid::Uuid;
 
-use super::Order;
+use super::{Order, Payment};
 
 /// The route part of an idempotency key's scope.
 pub const CREATE_ROUTE: &str = "POST /orders";
@@ -75,6 +76,8 @@ pub struct Held {
     pub epoch: i64,
     /// The buyer was told 202; from then on only the sweep works on it.
     pub answered_pending: bool,
+    /// The payment of a decided order, if the PSP gave it an id.
+    pub payment: Option<Payment>,
 }
 
 impl Held {
@@ -82,6 +85,14 @@ impl Held {
     #[must_use]
     pub fn is_resumed(&self) -> bool {
         self.epoch > 1
+    }
+
+    /// The event with the buyer's sealed address, if there is one.
+    pub(super) fn addressed(&self, event: OutboxEvent) -> OutboxEvent {
+        match &self.sealed_email {
+            Some(sealed) => event.with_header(seal::HEADER, seal::to_header(sealed)),
+            None => event,
+        }
     }
 }
 

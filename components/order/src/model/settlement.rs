@@ -2,9 +2,8 @@
 //! version grow by one.
 
 use serde::{Deserialize, Serialize};
-use swiftcart_domain::event::{self, OrderConfirmed, OrderFailed, OrderFailure, OrderPayment};
+use swiftcart_domain::event::{OrderConfirmed, OrderFailed, OrderFailure, OrderPayment};
 use swiftcart_domain::outbox::{self, DecidedBy, OutboxEvent};
-use swiftcart_domain::seal;
 
 use super::{Decline, Held, Order, Payment, Shortage, State, Trace, Verdict};
 
@@ -156,18 +155,7 @@ fn event_of(
     trace: &Trace,
     now: i64,
 ) -> Result<OutboxEvent, serde_json::Error> {
-    let items = order
-        .lines
-        .iter()
-        .map(|line| event::Item { sku: line.sku.clone(), qty: line.quantity, unit_price: line.unit_price })
-        .collect();
-    let body = event::Order {
-        order_id: order.id,
-        user_id: order.user_id,
-        items,
-        total_amount: order.total_amount,
-        currency: order.currency,
-    };
+    let body = order.body();
     let payment = verdict.payment().map(|(payment, status)| OrderPayment {
         provider: payment.provider.clone(),
         payment_id: payment.payment_id.clone(),
@@ -187,8 +175,5 @@ fn event_of(
         }
     }?
     .with_header(outbox::DECIDED_BY, by.as_str());
-    Ok(match &held.sealed_email {
-        Some(sealed) => event.with_header(seal::HEADER, seal::to_header(sealed)),
-        None => event,
-    })
+    Ok(held.addressed(event))
 }

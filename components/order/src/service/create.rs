@@ -85,6 +85,7 @@ impl Orders<'_> {
             trace: self.tracer.current(),
             epoch: 1,
             answered_pending: false,
+            payment: None,
         };
         Ok(Placement { held, fingerprint })
     }

@@ -25,7 +25,7 @@ impl Store for World {
                 keys.insert(scope, KeyRow { fingerprint, order_id, created_at, answer: None, told: false });
             }
             let lease_until = self.now.get() + i64::from(LEASE_SECONDS) * SECOND;
-            let row = Row { held: held.clone(), lease_until, yielded: false, attempts: 0, payment: None };
+            let row = Row { held: held.clone(), lease_until, yielded: false, attempts: 0 };
             self.orders.borrow_mut().insert(held.order.id, row);
             Ok(Placed::Ours)
         })
@@ -90,7 +90,7 @@ impl Store for World {
             let mut decided = false;
             self.guarded(settlement.order.id, settlement.epoch, |row| {
                 row.held.order = settlement.order.clone();
-                row.payment = settlement.payment.clone();
+                row.held.payment = settlement.payment.clone();
                 decided = true;
             });
             if decided {
@@ -158,6 +158,49 @@ impl Store for World {
     fn postpone(&self, order_id: Uuid, epoch: i64, seconds: u32) -> Result<(), StoreError> {
         self.write(|| {
             self.guarded(order_id, epoch, |row| row.lease_until = self.now.get() + i64::from(seconds) * SECOND);
+            Ok(())
+        })
+    }
+
+    fn reverse(&self, reversal: &Reversal, cause: Option<Uuid>) -> Result<bool, StoreError> {
+        let hook = self.before_reverse.borrow_mut().take();
+        if let Some(hook) = hook {
+            hook(self);
+        }
+        self.write(|| {
+            let mut orders = self.orders.borrow_mut();
+            let Some(row) = orders.get_mut(&reversal.order.id).filter(|row| {
+                row.held.order.state == State::Confirmed && row.held.order.version + 1 == reversal.order.version
+            }) else {
+                return Ok(false);
+            };
+            row.held.order = reversal.order.clone();
+            self.outbox.borrow_mut().push(reversal.event.clone());
+            self.inbox.borrow_mut().extend(cause);
+            Ok(true)
+        })
+    }
+
+    fn refund(&self, refunded: &Refunded, version: u64, cause: Uuid) -> Result<bool, StoreError> {
+        self.write(|| {
+            let mut orders = self.orders.borrow_mut();
+            let Some(order) = orders.get_mut(&refunded.order_id).map(|row| &mut row.held.order).filter(|order| {
+                let given = order.refund.as_ref().is_some_and(|refund| refund.state == RefundState::Succeeded);
+                order.version == version && matches!(order.state, State::Failed | State::Cancelled) && !given
+            }) else {
+                return Ok(false);
+            };
+            order.refund = Some(Refund { state: RefundState::Succeeded, amount: refunded.amount });
+            order.version += 1;
+            self.refund_ids.borrow_mut().insert(refunded.order_id, refunded.refund_id.clone());
+            self.inbox.borrow_mut().insert(cause);
+            Ok(true)
+        })
+    }
+
+    fn note_event(&self, cause: Uuid) -> Result<(), StoreError> {
+        self.write(|| {
+            self.inbox.borrow_mut().insert(cause);
             Ok(())
         })
     }

@@ -13,11 +13,12 @@ mod database;
 mod neighbours;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use swiftcart_order::error::{CreateError, StoreError};
-use swiftcart_order::model::*;
+use swiftcart_domain::event::{self, InventoryRejected, PaymentRefunded, PaymentStatus, Shortage};
+use swiftcart_order::error::{CancelError, CreateError, StoreError};
+use swiftcart_order::model::{Caller, Creation, Decision, Held, KEY_RETENTION_SECONDS, Line, Order, Request, State};
 use swiftcart_order::ports::*;
 use swiftcart_order::service::Orders;
 use uuid::Uuid;
@@ -53,7 +54,6 @@ pub struct Row {
     pub lease_until: i64,
     pub yielded: bool,
     pub attempts: u32,
-    pub payment: Option<Payment>,
 }
 
 #[derive(Clone, Debug)]
@@ -92,6 +92,8 @@ pub struct World {
     pub orders: RefCell<BTreeMap<Uuid, Row>>,
     pub keys: RefCell<BTreeMap<(Uuid, String), KeyRow>>,
     pub outbox: RefCell<Vec<swiftcart_domain::outbox::OutboxEvent>>,
+    pub inbox: RefCell<BTreeSet<Uuid>>,
+    pub refund_ids: RefCell<BTreeMap<Uuid, String>>,
     pub stock: RefCell<BTreeMap<String, u64>>,
     pub reservations: RefCell<BTreeMap<Uuid, Reservation>>,
     pub charges: RefCell<BTreeMap<Uuid, Charge>>,
@@ -102,6 +104,9 @@ pub struct World {
     /// Runs once, in the middle of the next reserve, after its answer is known.
     #[allow(clippy::type_complexity, reason = "tests")]
     pub during_reserve: RefCell<Option<Box<dyn FnOnce(&World)>>>,
+    /// Runs once, after the next order that is to be taken back was read and before that is written.
+    #[allow(clippy::type_complexity, reason = "tests")]
+    pub before_reverse: RefCell<Option<Box<dyn FnOnce(&World)>>>,
 }
 
 pub fn world() -> World {
@@ -144,6 +149,31 @@ impl World {
 
     pub fn create(&self, key: Option<&str>, method: &str) -> Result<Creation, CreateError> {
         self.orders().create(&caller(), key, &request(method))
+    }
+
+    pub fn cancel(&self) -> Result<Order, CancelError> {
+        self.orders().cancel(&caller(), &self.only_order().id.to_string())
+    }
+
+    /// What inventory says when it cannot honour the only order.
+    pub fn rejection(&self) -> Vec<u8> {
+        let line = Shortage { sku: "A".into(), requested: 2, available: 1 };
+        serde_json::to_vec(&InventoryRejected::new(START, self.only_order().id, vec![line])).unwrap()
+    }
+
+    /// What payment says when it has given the money of the only order back.
+    pub fn refund_told(&self) -> Vec<u8> {
+        let order = self.only_order();
+        let payment = event::Payment {
+            provider: "stripe".into(),
+            payment_id: "pi_1".into(),
+            status: PaymentStatus::Succeeded,
+            amount: order.total_amount,
+            currency: order.currency,
+            decline_code: None,
+        };
+        let refund = event::Refund { refund_id: "re_1".into(), amount: order.total_amount };
+        serde_json::to_vec(&PaymentRefunded::new(START, order.id, payment, refund)).unwrap()
     }
 
     /// None: the run died.

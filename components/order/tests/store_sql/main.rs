@@ -11,10 +11,10 @@
     reason = "tests"
 )]
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+mod psql;
+mod reversals;
 
-use swiftcart_capabilities::postgres::{Database, Error, RowSet, Statement, Value, Violation};
+use psql::Psql;
 use swiftcart_domain::money::Currency;
 use swiftcart_domain::outbox::DecidedBy;
 use swiftcart_order::error::StoreError;
@@ -22,122 +22,6 @@ use swiftcart_order::model::*;
 use swiftcart_order::ports::{Placed, Placement, Position, Store as _};
 use swiftcart_order::store::{self, PgStore};
 use uuid::Uuid;
-
-#[derive(Clone)]
-struct Psql(String);
-
-fn literal(value: &Value) -> String {
-    let array = |items: Vec<String>, kind: &str| format!("ARRAY[{}]::{kind}[]", items.join(","));
-    match value {
-        Value::Null => "NULL".into(),
-        Value::Boolean(truth) => truth.to_string(),
-        Value::Int32(number) => number.to_string(),
-        Value::Int64(number) => number.to_string(),
-        Value::Float64(number) => format!("{number}::float8"),
-        Value::Text(text) | Value::Jsonb(text) | Value::Numeric(text) => format!("$v${text}$v$"),
-        Value::Bytes(bytes) => format!("'\\x{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
-        Value::Uuid(text) => format!("'{text}'"),
-        Value::Timestamptz(micros) => format!("'{}'", swiftcart_domain::time::to_rfc3339(*micros)),
-        Value::TextArray(list) => array(list.iter().map(|text| format!("$v${text}$v$")).collect(), "text"),
-        Value::Int64Array(list) => array(list.iter().map(i64::to_string).collect(), "bigint"),
-        other => panic!("{other:?} is not used"),
-    }
-}
-
-fn value(column: &str, text: &str) -> Value {
-    let items = || text.trim_matches(['{', '}']).split(',').map(str::to_owned).collect::<Vec<_>>();
-    match column {
-        _ if text == "<NULL>" => Value::Null,
-        "id" | "user_id" => Value::Uuid(text.into()),
-        "version" | "total_amount" | "lease_epoch" | "refund_amount" | "busy_seconds" => {
-            Value::Int64(text.parse().unwrap())
-        }
-        "settle_attempts" => Value::Int32(text.parse().unwrap()),
-        "answered_pending" | "first_told" => Value::Boolean(text == "t"),
-        "created_at" => Value::Timestamptz(
-            swiftcart_domain::time::from_rfc3339(&(text.replace(' ', "T").trim_end_matches("+00").to_owned() + "Z"))
-                .unwrap(),
-        ),
-        "fingerprint" | "sealed_email" => Value::Bytes(
-            (2..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect(),
-        ),
-        "skus" => Value::TextArray(items()),
-        "quantities" | "unit_prices" => Value::Int64Array(items().iter().map(|item| item.parse().unwrap()).collect()),
-        _ => Value::Text(text.into()),
-    }
-}
-
-impl Psql {
-    fn script(&self, script: &str) -> Result<String, String> {
-        let mut psql = Command::new("psql")
-            .args([
-                "-X",
-                "-A",
-                "-F",
-                "\x1f",
-                "-P",
-                "footer=off",
-                "-P",
-                "null=<NULL>",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-v",
-                "VERBOSITY=verbose",
-            ])
-            .arg(&self.0)
-            .env("PGTZ", "UTC")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        psql.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
-        let output = psql.wait_with_output().unwrap();
-        if output.status.success() {
-            Ok(String::from_utf8(output.stdout).unwrap())
-        } else {
-            Err(String::from_utf8(output.stderr).unwrap())
-        }
-    }
-
-    fn number(&self, sql: &str) -> i64 {
-        self.script(sql).unwrap().lines().nth(1).unwrap().parse().unwrap()
-    }
-}
-
-impl Database for Psql {
-    fn transact(&self, statements: Vec<Statement>) -> Result<Vec<RowSet>, Error> {
-        assert_eq!(statements.len(), 1, "the store makes one statement of each step");
-        let statement = &statements[0];
-        let params = statement.params.iter().map(literal).collect::<Vec<_>>().join(", ");
-        let output =
-            self.script(&format!("PREPARE p AS {};\nEXECUTE p({params});\n", statement.sql)).map_err(|error| {
-                match error.split("CONSTRAINT NAME:").nth(1) {
-                    Some(name) => Error::Conflict(Violation {
-                        constraint: name.split_whitespace().next().unwrap().into(),
-                        statement: 0,
-                    }),
-                    None => Error::Invalid(error),
-                }
-            })?;
-        let mut lines: Vec<&str> = output.lines().skip(1).collect();
-        let tag = |line: &&str| {
-            let (word, count) = line.rsplit_once(' ').unwrap_or_default();
-            matches!(word, "UPDATE" | "DELETE" | "INSERT 0").then(|| count.parse::<u64>().ok()).flatten()
-        };
-        let tagged = lines.last().and_then(tag);
-        if tagged.is_some() {
-            lines.pop();
-        }
-        let mut lines = lines.into_iter();
-        let columns: Vec<String> =
-            lines.next().map(|line| line.split('\x1f').map(str::to_owned).collect()).unwrap_or_default();
-        let rows: Vec<Vec<Value>> = lines
-            .map(|line| line.split('\x1f').zip(&columns).map(|(text, column)| value(column, text)).collect())
-            .collect();
-        Ok(vec![RowSet { rows_affected: tagged.unwrap_or(rows.len() as u64), columns, rows }])
-    }
-}
 
 fn held(number: u128, key: Option<&str>) -> Held {
     let line = |sku: &str, quantity, unit_price| Line { sku: sku.into(), quantity, unit_price };
@@ -163,6 +47,7 @@ fn held(number: u128, key: Option<&str>) -> Held {
         },
         epoch: 1,
         answered_pending: false,
+        payment: None,
     }
 }
 
@@ -183,8 +68,10 @@ fn settlement(held: &Held, verdict: &Verdict, by: DecidedBy) -> Settlement {
 fn every_statement_on_a_real_server() {
     let url = std::env::var("SWIFTCART_TEST_DATABASE_URL");
     let database = Psql(url.expect("SWIFTCART_TEST_DATABASE_URL names an empty throw-away database"));
-    let migration = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations/orders/0001_orders.sql");
-    database.script(&std::fs::read_to_string(migration).unwrap()).unwrap();
+    for migration in ["0001_orders.sql", "0002_reversals.sql"] {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations/orders/").to_owned() + migration;
+        database.script(&std::fs::read_to_string(path).unwrap()).unwrap();
+    }
     let store = PgStore(database.clone());
     placing(&store);
     keys_and_leases(&store, &database);
@@ -193,7 +80,10 @@ fn every_statement_on_a_real_server() {
     sweeping(&store, &database);
     purging(&store, &database);
     races(&database);
+    reversals::reversing(&store, &database);
+    reversals::races(&database);
     plans(&database);
+    reversals::inbox_retention(&store, &database);
 }
 
 fn placing(store: &PgStore<Psql>) {
@@ -343,18 +233,17 @@ fn purging(store: &PgStore<Psql>, database: &Psql) {
     assert_eq!(database.number("SELECT count(*) FROM outbox WHERE published_at IS NULL"), 5);
 }
 
+const RACERS: u128 = 8;
+
+fn race<T: Send + 'static>(database: &Psql, run: impl Fn(PgStore<Psql>, u128) -> T + Send + Clone + 'static) -> Vec<T> {
+    let racers = (0..RACERS).map(|number| {
+        let (store, run) = (PgStore(database.clone()), run.clone());
+        std::thread::spawn(move || run(store, number))
+    });
+    racers.collect::<Vec<_>>().into_iter().map(|racer| racer.join().unwrap()).collect()
+}
+
 fn races(database: &Psql) {
-    const RACERS: u128 = 8;
-    fn race<T: Send + 'static>(
-        database: &Psql,
-        run: impl Fn(PgStore<Psql>, u128) -> T + Send + Clone + 'static,
-    ) -> Vec<T> {
-        let racers = (0..RACERS).map(|number| {
-            let (store, run) = (PgStore(database.clone()), run.clone());
-            std::thread::spawn(move || run(store, number))
-        });
-        racers.collect::<Vec<_>>().into_iter().map(|racer| racer.join().unwrap()).collect()
-    }
     for round in 0..3_u128 {
         let base = 1000 * (round + 1);
         let key = format!("race{round}");
@@ -399,6 +288,7 @@ fn plans(database: &Psql) {
              SELECT user_id, 'POST /orders', id::text, '', id FROM orders;
              INSERT INTO outbox (event_id, topic, key, payload, published_at)
              SELECT id, 't', id::text, '{}', now() FROM orders;
+             INSERT INTO inbox (consumer, event_id) SELECT 'order', id FROM orders ON CONFLICT DO NOTHING;
              ANALYZE;",
         )
         .unwrap();
@@ -406,7 +296,7 @@ fn plans(database: &Psql) {
         let script =
             format!("SET plan_cache_mode = force_generic_plan; PREPARE p AS {sql}; EXPLAIN EXECUTE p({params});");
         let plan = database.script(&script).unwrap();
-        for table in ["orders", "idempotency_keys", "outbox"] {
+        for table in ["orders", "idempotency_keys", "outbox", "inbox"] {
             assert!(!plan.contains(&format!("Seq Scan on {table}")), "{name}: {plan}");
         }
     };
@@ -419,6 +309,9 @@ fn plans(database: &Psql) {
     plan("lease", store::TAKE_LEASE, &format!("{id}, 1, 30::float8"));
     let null = |count: usize| vec!["NULL"; count].join(", ");
     plan("decide", store::DECIDE, &format!("{id}, 1, 1, {}", null(16)));
+    plan("reverse", store::REVERSE, &format!("{id}, 1, {}", null(11)));
+    plan("refund", store::REFUND, &format!("{id}, 1, {}", null(4)));
+    plan("purge inbox", store::PURGE_INBOX, "86400::float8, 100");
     plan("purge keys", store::PURGE_KEYS, "86400::float8, 100");
     plan("purge outbox", store::PURGE_OUTBOX, "86400::float8, 100");
 }

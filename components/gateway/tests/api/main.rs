@@ -2,11 +2,13 @@
 //! problem bodies are compared with golden files (`tests/golden/problems`); `SWIFTCART_BLESS=1` writes them anew.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "tests")]
 
+mod cancel;
+
 use std::cell::RefCell;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use swiftcart_gateway::error::{CatalogError, CreateError, QueryError, Refusal};
+use swiftcart_gateway::error::{CancelError, CatalogError, CreateError, QueryError, Refusal};
 use swiftcart_gateway::http::{Request, Response};
 use swiftcart_gateway::model::{
     Adjustment, Caller, Creation, Decision, Line, NewOrder, Order, Page, Product, Reason, Shortage, State,
@@ -25,6 +27,7 @@ const BODY: &str = r#"{"items":[{"sku":"SKU-123","qty":2}],"currency":"USD","pay
 struct Fake {
     create: RefCell<Result<Creation, CreateError>>,
     get: RefCell<Result<Order, QueryError>>,
+    cancel: RefCell<Result<Order, CancelError>>,
     product: RefCell<Result<(Product, bool), CatalogError>>,
     asked: RefCell<Vec<String>>,
 }
@@ -36,6 +39,10 @@ impl Orders for Fake {
     }
     fn get(&self, _: &Caller, _: &str) -> Result<Order, QueryError> {
         self.get.borrow().clone()
+    }
+    fn cancel(&self, caller: &Caller, order_id: &str) -> Result<Order, CancelError> {
+        self.asked.borrow_mut().push(format!("{} {order_id}", caller.user_id));
+        self.cancel.borrow().clone()
     }
     fn list(
         &self,
@@ -97,6 +104,11 @@ fn fake() -> Fake {
     Fake {
         create: RefCell::new(Ok(creation)),
         get: RefCell::new(Ok(order(State::Confirmed))),
+        cancel: RefCell::new(Ok(Order {
+            version: 3,
+            refund: Some(("pending".into(), 2598)),
+            ..order(State::Cancelled)
+        })),
         product: RefCell::new(Ok((product, false))),
         asked: RefCell::default(),
     }
@@ -310,6 +322,7 @@ fn who_may_call() {
         ("POST", "/orders"),
         ("GET", "/orders"),
         ("GET", "/orders/x"),
+        ("POST", "/orders/x/cancel"),
         ("PUT", "/products/a"),
         ("POST", "/products/a/stock"),
     ] {
