@@ -16,8 +16,12 @@ struct Server {
 
 impl Server {
     async fn start(journal: &Path) -> Self {
-        let psp =
-            psp::Psp::open(psp::Options { journal: journal.to_owned(), secret_key: Some("sk_test_1".into()) }).unwrap();
+        let psp = psp::Psp::open(psp::Options {
+            journal: journal.to_owned(),
+            secret_key: Some("sk_test_1".into()),
+            webhook_secret: Some("whsec_1".into()),
+        })
+        .unwrap();
         let listener = serve::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(serve::serve(listener, psp.router(), std::future::pending()));
