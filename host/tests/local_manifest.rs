@@ -11,12 +11,12 @@ fn the_local_manifest_makes_a_plan() {
         names.into_iter().map(|name| (name.to_owned(), [(format!("{name}_key"), "x".to_owned())].into())).collect();
     let databases =
         ["ORDERS", "PAYMENTS", "INVENTORY", "NOTIFICATIONS"].map(|name| format!("SWIFTCART_{name}_DATABASE_URL"));
-    let others =
-        ["REDIS_URL", "SMTP_URL", "PSP_SECRET_KEY", "MAIL_SEAL_SECRET_KEY"].map(|name| format!("SWIFTCART_{name}"));
+    let others = ["REDIS_URL", "SMTP_URL", "PSP_SECRET_KEY", "PSP_WEBHOOK_SECRETS", "MAIL_SEAL_SECRET_KEY"]
+        .map(|name| format!("SWIFTCART_{name}"));
     let secrets: MapSecrets =
         databases.into_iter().chain(others).map(|name| (name.clone(), format!("value of {name}"))).collect();
     let plan = plan(&manifest, &externals, &secrets).unwrap();
-    assert_eq!((plan.components.len(), plan.capabilities.len(), plan.links.len()), (5, 11, 20));
+    assert_eq!((plan.components.len(), plan.capabilities.len(), plan.links.len()), (5, 11, 22));
     for link in plan.links.iter().filter(|link| link.target == "postgres") {
         assert!(
             link.target_config.secrets.contains_key("url") && link.target_config.value("migrations").is_some(),

@@ -7,12 +7,15 @@ mod access;
 mod bad_input;
 mod cancel;
 mod delivery;
+mod drift;
 mod happy;
 mod idempotency;
+mod refund;
 mod refusals;
 mod restart;
 mod saga;
 mod shop;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -42,6 +45,17 @@ fn main() -> ExitCode {
         delivery::an_event_delivered_twice_is_applied_once,
         delivery::a_poison_message_is_dead_lettered_with_its_context,
         delivery::a_mail_server_that_was_down_gets_the_mail_once,
+        refund::both_ends_of_one_order_give_back_once,
+        refund::an_order_that_was_not_charged_gets_nothing,
+        refund::a_refund_survives_a_psp_that_is_away,
+        refund::a_refund_that_is_refused_is_failed,
+        refund::an_end_that_comes_first_bars_the_confirmation,
+        refund::what_cannot_be_honoured_is_rejected_for_good,
+        webhooks::only_a_signature_opens_the_door,
+        webhooks::a_refund_by_hand_is_heard_of,
+        webhooks::a_refund_on_its_way_ends_with_the_event,
+        drift::a_false_counter_is_put_right,
+        drift::a_redis_that_loses_everything_oversells_nothing,
         restart::a_killed_host_loses_nothing,
         restart::a_terminated_host_finishes_its_work,
         access::tokens_are_checked,

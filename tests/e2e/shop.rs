@@ -26,6 +26,7 @@ pub(crate) struct E2e {
     pub(crate) orders: PgPool,
     pub(crate) inventory: PgPool,
     pub(crate) notifications: PgPool,
+    pub(crate) payments: PgPool,
     _data: TempDir,
 }
 
@@ -58,19 +59,20 @@ impl Fixture for E2e {
             orders: pool("orders").await?,
             inventory: pool("inventory").await?,
             notifications: pool("notifications").await?,
+            payments: pool("payments").await?,
             shop,
             _data: data,
         })
     }
 
     async fn recover(&mut self) -> anyhow::Result<()> {
-        self.client.psp_faults(&json!({})).await?;
         for service in self.shop.services() {
             if service.exited().is_some() || service.process().is_none() {
                 service.start().await?;
             }
         }
-        Ok(())
+        self.client.psp_faults(&json!({})).await?;
+        self.client.psp_webhooks(&json!({})).await
     }
 
     async fn stop(self) -> anyhow::Result<()> {

@@ -117,6 +117,10 @@ async fn start(
     options.progress = progress.clone();
     options.nats_port = Some(NATS_PORT);
     let shop = Shop::start(options).await?;
+    if let Some(edge) = &shop.addresses().edge_url {
+        let delivery = serde_json::json!({"url": format!("{edge}/webhooks/stripe")});
+        shop.client()?.psp_webhooks(&delivery).await.context("telling the payment simulator where its events go")?;
+    }
     if !arguments.no_seed {
         progress.say("Entering the demo products");
         seed::products(&shop.client()?).await.context("entering the demo products")?;

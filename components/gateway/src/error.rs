@@ -69,6 +69,19 @@ pub enum CatalogError {
     Internal,
 }
 
+/// Why an event of the payment provider was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WebhookError {
+    /// The signature does not hold.
+    BadSignature,
+    /// It is signed, but no event.
+    Invalid(String),
+    /// Not now: the provider delivers it again.
+    Unavailable,
+    /// A bug below.
+    Internal,
+}
+
 /// What was decided about an order that is not confirmed: told as a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {

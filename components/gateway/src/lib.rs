@@ -1,5 +1,5 @@
-//! The shop's HTTP API: routes, shapes, and problem documents. Exports `wasi:http/incoming-handler`; calls `swiftcart:order/orders` and
-//! `swiftcart:inventory/catalog`.
+//! The shop's HTTP API: routes, shapes, and problem documents. Exports `wasi:http/incoming-handler`; calls `swiftcart:order/orders`,
+//! `swiftcart:inventory/catalog` and `swiftcart:payment/webhooks`.
 //!
 //! What this crate keeps true:
 //! - Nothing but HTTP: no prices, no states, no rules of orders. What passes here has the right shape, and its caller the right scope.

@@ -1,6 +1,6 @@
 //! The services below, as small traits, so that every route is tested natively.
 
-use crate::error::{CancelError, CatalogError, CreateError, QueryError};
+use crate::error::{CancelError, CatalogError, CreateError, QueryError, WebhookError};
 use crate::model::{Adjustment, Caller, Creation, NewOrder, Order, Page, Product, State};
 
 /// `swiftcart:order/orders`.
@@ -55,4 +55,13 @@ pub trait Catalog {
     /// # Errors
     /// See [`CatalogError`].
     fn adjust(&self, sku: &str, adjustment: &Adjustment) -> Result<(Product, bool), CatalogError>;
+}
+
+/// `swiftcart:payment/webhooks`.
+pub trait Webhooks {
+    /// Handles one event of the payment provider: the header and the bytes as they came.
+    ///
+    /// # Errors
+    /// See [`WebhookError`].
+    fn receive(&self, signature: &str, body: &[u8]) -> Result<(), WebhookError>;
 }

@@ -21,6 +21,8 @@ pub enum Route {
     PutProduct,
     /// `POST /products/{sku}/stock`
     AdjustStock,
+    /// `POST /webhooks/stripe`
+    StripeWebhook,
     /// `GET /openapi.json`
     OpenApi,
     /// `GET /docs`
@@ -46,6 +48,13 @@ impl Route {
         (Self::GetProduct, "GET", "/products/{sku}", None, "Show a product and what of it can be sold now."),
         (Self::PutProduct, "PUT", "/products/{sku}", Some("inventory:write"), "Make or change a product."),
         (Self::AdjustStock, "POST", "/products/{sku}/stock", Some("inventory:write"), "Restock, or correct the stock."),
+        (
+            Self::StripeWebhook,
+            "POST",
+            "/webhooks/stripe",
+            None,
+            "What the payment provider tells by itself, signed by it.",
+        ),
         (Self::OpenApi, "GET", "/openapi.json", None, "This API as an OpenAPI 3.1 document."),
         (Self::Docs, "GET", "/docs", None, "This page."),
         (Self::ProblemPage, "GET", "/problems/{name}", None, "What a type of problem means."),

@@ -1,10 +1,12 @@
-//! From a request to a response: route, who, scope, form, then the call. One function per route, in `orders`, `products` and `docs`.
+//! From a request to a response: route, who, scope, form, then the call. One function per route, in `orders`, `products`,
+//! `webhooks` and `docs`.
 //!
 //! Invariant: what is wrong with the route or the caller is said before anything of the body is read.
 
 mod docs;
 mod orders;
 mod products;
+mod webhooks;
 
 use swiftcart_domain::ids;
 
@@ -12,7 +14,7 @@ use crate::error::CatalogError;
 use crate::http::{self, Request, Response};
 use crate::json::Refused;
 use crate::model::Caller;
-use crate::ports::{Catalog, Orders};
+use crate::ports::{Catalog, Orders, Webhooks};
 use crate::problem::{Kind, Problem};
 use crate::route::{self, Found, Route};
 
@@ -31,6 +33,8 @@ pub struct Gateway<'a> {
     pub orders: &'a dyn Orders,
     /// Products.
     pub catalog: &'a dyn Catalog,
+    /// What the payment provider tells by itself.
+    pub webhooks: &'a dyn Webhooks,
 }
 
 /// A request that is refused before or instead of a call.
@@ -72,6 +76,7 @@ impl Gateway<'_> {
             Route::GetProduct => self.get_product(request, &parameter),
             Route::PutProduct => self.put_product(request, &parameter),
             Route::AdjustStock => self.adjust_stock(request, &caller, &parameter),
+            Route::StripeWebhook => self.stripe_webhook(request),
             Route::OpenApi => Ok(docs::open_api()),
             Route::Docs => Ok(docs::docs()),
             Route::ProblemPage => {

@@ -1,13 +1,18 @@
-//! What orders' events do to stock. Invariant: a confirmed order is taken from the shelf exactly once however often its event comes, and its
-//! reservation ends even if the process died between the two stores.
+//! What orders' events do to stock. Invariant: a confirmed order is taken from the shelf exactly once and put back at most once however often and in
+//! whatever order its events come, and its reservation ends even if the process died between the two stores.
 
-use swiftcart_domain::event::{self, Event, InventoryRejected, OrderConfirmed, OrderFailed};
+use swiftcart_domain::event::{
+    self, Event, InventoryRejected, OrderCancelled, OrderConfirmed, OrderFailed, PaymentStatus,
+};
 use swiftcart_domain::outbox::OutboxEvent;
 
 use crate::error::{ConsumeError, Error};
-use crate::model::{self, Confirmed, Line, Shortage};
+use crate::model::{self, Confirmed, EndReason, Ended, Line, Shortage};
 use crate::ports::{Applied, Cache, Counters, Store, Surroundings};
 use crate::service::Inventory;
+
+/// The failure of an order that inventory rejected.
+const OUT_OF_STOCK_AFTER_PAYMENT: &str = "out_of_stock_after_payment";
 
 impl<S: Store, C: Counters, K: Cache, O: Surroundings> Inventory<S, C, K, O> {
     /// Handles one message.
@@ -17,12 +22,19 @@ impl<S: Store, C: Counters, K: Cache, O: Surroundings> Inventory<S, C, K, O> {
     pub fn consume(&self, topic: &str, payload: &[u8]) -> Result<(), ConsumeError> {
         match topic {
             OrderConfirmed::TOPIC => self.confirmed(&parse_confirmed(payload)?),
+            OrderCancelled::TOPIC => {
+                let event: OrderCancelled = event::decode(payload).map_err(rejected)?;
+                let (event_id, order_id) = (event.event_id, event.order.order_id);
+                self.ended(&Ended { event_id, order_id, reason: EndReason::Cancelled })
+            }
             OrderFailed::TOPIC => {
-                let event: OrderFailed =
-                    event::decode(payload).map_err(|error| ConsumeError::Reject(error.to_string()))?;
-                // Idempotent by order id and in Redis alone, so it needs no inbox row. A failed order was never applied: an order fails either
-                // before it is confirmed or because inventory rejected it.
-                Ok(self.counters.release(&event.order.order_id.to_string())?)
+                let event: OrderFailed = event::decode(payload).map_err(rejected)?;
+                let (event_id, order_id) = (event.event_id, event.order.order_id);
+                if was_confirmed(&event) {
+                    return self.ended(&Ended { event_id, order_id, reason: EndReason::Failed });
+                }
+                // Never confirmed, so never applied: idempotent by order id and in Redis alone, without an inbox row.
+                Ok(self.counters.release(&order_id.to_string())?)
             }
             other => Err(ConsumeError::Reject(format!("inventory does not consume the topic {other}"))),
         }
@@ -36,7 +48,11 @@ impl<S: Store, C: Counters, K: Cache, O: Surroundings> Inventory<S, C, K, O> {
                 let skus: Vec<String> = order.lines.iter().map(|line| line.sku.clone()).collect();
                 Ok(self.counters.apply(&order_id, &skus)?)
             }
-            Applied::RejectedBefore => Ok(self.counters.release(&order_id)?),
+            Applied::Barred => Ok(self.counters.release(&order_id)?),
+            Applied::PutBack => {
+                let skus: Vec<String> = order.lines.iter().map(|line| line.sku.clone()).collect();
+                Ok(self.counters.put_back(&order_id, &skus)?)
+            }
             Applied::UnknownSku(skus) => {
                 Err(ConsumeError::Reject(format!("order {order_id} has skus that do not exist: {}", skus.join(", "))))
             }
@@ -45,6 +61,15 @@ impl<S: Store, C: Counters, K: Cache, O: Surroundings> Inventory<S, C, K, O> {
                 Err(ConsumeError::Retry(format!("another delivery of event {} is being handled", order.event_id)))
             }
         }
+    }
+
+    /// An order that may have been confirmed has ended. PostgreSQL first here too: what is put back there is sold only once Redis has forgotten.
+    fn ended(&self, order: &Ended) -> Result<(), ConsumeError> {
+        let order_id = order.order_id.to_string();
+        let skus = self.store.end(order)?;
+        let told =
+            if skus.is_empty() { self.counters.release(&order_id) } else { self.counters.put_back(&order_id, &skus) };
+        Ok(told?)
     }
 
     /// The saga's turn: inventory cannot honour a confirmed order (Redis was lost, or stock corrected under it).
@@ -64,13 +89,23 @@ impl<S: Store, C: Counters, K: Cache, O: Surroundings> Inventory<S, C, K, O> {
         if self.store.reject(order, &event)? {
             Ok(self.counters.release(&order.order_id.to_string())?)
         } else {
-            Err(ConsumeError::Retry(format!("event {} was handled meanwhile", order.event_id)))
+            Err(ConsumeError::Retry(format!("order {} was decided meanwhile", order.order_id)))
         }
     }
 }
 
+/// Whether a failed order had been confirmed before: then it had been charged.
+fn was_confirmed(event: &OrderFailed) -> bool {
+    event.failure.code == OUT_OF_STOCK_AFTER_PAYMENT
+        || event.payment.as_ref().is_some_and(|payment| payment.status == PaymentStatus::Succeeded)
+}
+
+fn rejected(error: event::DecodeError) -> ConsumeError {
+    ConsumeError::Reject(error.to_string())
+}
+
 fn parse_confirmed(payload: &[u8]) -> Result<Confirmed, ConsumeError> {
-    let event: OrderConfirmed = event::decode(payload).map_err(|error| ConsumeError::Reject(error.to_string()))?;
+    let event: OrderConfirmed = event::decode(payload).map_err(rejected)?;
     let lines: Vec<Line> =
         event.order.items.into_iter().map(|item| Line { sku: item.sku, quantity: item.qty }).collect();
     if lines.is_empty() {

@@ -4,10 +4,11 @@ use swiftcart_capabilities::redis::{self, Item, Scripts};
 
 use crate::error::Error;
 use crate::model::{Line, MARKER_MS, OpenLine, Product, Shortage};
-use crate::ports::{Counters, Refill, Reserved};
+use crate::ports::{Counters, Doubt, Inspection, Refill, Reserved};
 use crate::service::{counter_key, product_key};
 
 const EXPIRY: &str = "reservations:expiry";
+const DRIFT_CURSOR: &str = "stock_drift_cursor";
 /// How long a product is cached; bounds how long a price stays that changed while Redis could not be told.
 const PRODUCT_TTL_MS: u64 = 300_000;
 
@@ -74,6 +75,13 @@ impl<R: Scripts> Counters for Lua<R> {
         Ok(())
     }
 
+    fn put_back(&self, id: &str, skus: &[String]) -> Result<(), Error> {
+        let mut keys = vec![reservation_key(id), EXPIRY.to_owned()];
+        keys.extend(skus.iter().flat_map(|sku| [counter_key(sku), ticket_key(sku)]));
+        self.0.run(&script!("put_back", with reservation), &keys, &[id.to_owned(), MARKER_MS.to_string()])?;
+        Ok(())
+    }
+
     fn forget(&self, id: &str, sku: &str) -> Result<(), Error> {
         let keys = [reservation_key(id), EXPIRY.to_owned(), counter_key(sku), ticket_key(sku)];
         self.0.run(&script!("forget", with reservation), &keys, &[id.to_owned()])?;
@@ -109,16 +117,52 @@ impl<R: Scripts> Counters for Lua<R> {
                 refill.tickets.push((sku.clone(), ticket.to_owned()));
             }
         }
-        for line in open.chunks(3) {
-            let [id, sku, quantity] = line else { return Err(unexpected("begin_refill")) };
-            let quantity = text(quantity, "begin_refill")?.parse().map_err(|_| unexpected("begin_refill"))?;
-            refill.open.push(OpenLine {
-                id: text(id, "begin_refill")?.to_owned(),
-                sku: text(sku, "begin_refill")?.to_owned(),
-                quantity,
-            });
-        }
+        refill.open = open_lines(open, "begin_refill")?;
         Ok(refill)
+    }
+
+    fn inspect(&self, skus: &[String]) -> Result<Inspection, Error> {
+        let mut keys = vec![EXPIRY.to_owned()];
+        keys.extend(skus.iter().map(|sku| counter_key(sku)));
+        let reply = self.0.run(&script!("inspect"), &keys, skus)?;
+        let (counters, open) = reply.split_at_checked(skus.len()).ok_or_else(|| unexpected("inspect"))?;
+        let mut inspection = Inspection { open: open_lines(open, "inspect")?, ..Inspection::default() };
+        for (sku, counter) in skus.iter().zip(counters) {
+            let counter = text(counter, "inspect")?;
+            if !counter.is_empty() {
+                inspection.counters.insert(sku.clone(), counter.parse().map_err(|_| unexpected("inspect"))?);
+            }
+        }
+        Ok(inspection)
+    }
+
+    fn mend(&self, doubts: &[Doubt], min_age_ms: u64) -> Result<Vec<String>, Error> {
+        let key =
+            |doubt: &Doubt| [counter_key(&doubt.sku), ticket_key(&doubt.sku), format!("stock_doubt:{}", doubt.sku)];
+        let keys: Vec<String> = doubts.iter().flat_map(key).collect();
+        let mut arguments = vec![min_age_ms.to_string()];
+        for doubt in doubts {
+            arguments.extend([doubt.seen.to_string(), doubt.seen.saturating_sub(doubt.expected).to_string()]);
+        }
+        let reply = self.0.run(&script!("mend", with reservation), &keys, &arguments)?;
+        let mut mended = Vec::new();
+        for (doubt, item) in doubts.iter().zip(&reply) {
+            if integer(item, "mend")? == 1 {
+                mended.push(doubt.sku.clone());
+            }
+        }
+        Ok(mended)
+    }
+
+    fn drift_cursor(&self) -> Result<Option<String>, Error> {
+        let reply = self.0.run(&script!("drift_cursor"), &[DRIFT_CURSOR.to_owned()], &[])?;
+        let sku = text(reply.first().ok_or_else(|| unexpected("drift_cursor"))?, "drift_cursor")?;
+        Ok(Some(sku.to_owned()).filter(|sku| !sku.is_empty()))
+    }
+
+    fn set_drift_cursor(&self, sku: Option<&str>) -> Result<(), Error> {
+        self.0.run(&script!("drift_cursor"), &[DRIFT_CURSOR.to_owned()], &[sku.unwrap_or_default().to_owned()])?;
+        Ok(())
     }
 
     fn finish_refill(&self, values: &[(String, String, i64)]) -> Result<(), Error> {
@@ -139,6 +183,18 @@ impl<R: Scripts> Counters for Lua<R> {
         self.0.run(&script!("remember"), &keys, &arguments)?;
         Ok(())
     }
+}
+
+/// Triples of id, sku and quantity.
+fn open_lines(items: &[Item], script: &str) -> Result<Vec<OpenLine>, Error> {
+    items
+        .chunks(3)
+        .map(|line| {
+            let [id, sku, quantity] = line else { return Err(unexpected(script)) };
+            let quantity = text(quantity, script)?.parse().map_err(|_| unexpected(script))?;
+            Ok(OpenLine { id: text(id, script)?.to_owned(), sku: text(sku, script)?.to_owned(), quantity })
+        })
+        .collect()
 }
 
 fn reservation_key(id: &str) -> String {

@@ -9,8 +9,8 @@ use swiftcart_domain::outbox::OutboxEvent;
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::model::{Adjustment, AdjustmentKey, Confirmed, Line, Offer, OpenLine, Product, Shortage, StockLevel};
-use crate::ports::{Adjusted, Applied, Cache, Counters, Refill, Reserved, Store, Surroundings};
+use crate::model::{Adjustment, AdjustmentKey, Confirmed, Ended, Line, Offer, OpenLine, Product, Shortage, StockLevel};
+use crate::ports::{Adjusted, Applied, Cache, Counters, Doubt, Inspection, Refill, Reserved, Store, Surroundings};
 use crate::service::Inventory;
 
 /// Where a step fails.
@@ -52,9 +52,15 @@ pub(crate) struct World {
     pub(crate) keys: RefCell<BTreeMap<(Uuid, String), (String, Offer)>>,
     pub(crate) inbox: RefCell<BTreeSet<Uuid>>,
     pub(crate) outbox: RefCell<Vec<OutboxEvent>>,
+    /// Orders that have ended, with the reason.
+    pub(crate) ended: RefCell<BTreeMap<String, &'static str>>,
     pub(crate) counters: RefCell<BTreeMap<String, i64>>,
     pub(crate) reservations: RefCell<BTreeMap<String, Reservation>>,
     tickets: RefCell<BTreeMap<String, u64>>,
+    /// By sku: what it was too high by, and when that was seen.
+    pub(crate) doubts: RefCell<BTreeMap<String, (i64, u64)>>,
+    pub(crate) cursor: RefCell<Option<String>>,
+    pub(crate) warnings: RefCell<Vec<String>>,
     pub(crate) cached: RefCell<BTreeMap<String, Product>>,
     pub(crate) now: Cell<u64>,
     ids: Cell<u128>,
@@ -131,6 +137,19 @@ impl World {
                 None => drop(self.tickets.borrow_mut().remove(&sku)),
             }
         }
+    }
+
+    fn open(&self, skus: &[String]) -> Vec<OpenLine> {
+        let mut open = Vec::new();
+        for (id, reservation) in
+            self.reservations.borrow().iter().filter(|(_, reservation)| reservation.state == "reserved")
+        {
+            for (sku, quantity) in reservation.lines.iter().filter(|(sku, _)| skus.contains(sku)) {
+                let quantity = u64::try_from(*quantity).unwrap();
+                open.push(OpenLine { id: id.clone(), sku: sku.clone(), quantity });
+            }
+        }
+        open
     }
 
     fn on_hand(&self, sku: &str) -> i64 {
@@ -239,11 +258,11 @@ impl Store for &World {
     fn apply(&self, order: &Confirmed) -> Result<Applied, Error> {
         self.step(|| {
             let id = order.order_id.to_string();
+            if self.ended.borrow().contains_key(&id) {
+                return if self.moved(&id) { Applied::PutBack } else { Applied::Barred };
+            }
             if self.moved(&id) {
                 return Applied::Done;
-            }
-            if self.inbox.borrow().contains(&order.event_id) {
-                return Applied::RejectedBefore;
             }
             let unknown: Vec<String> = order
                 .lines
@@ -282,11 +301,34 @@ impl Store for &World {
     }
     fn reject(&self, order: &Confirmed, event: &OutboxEvent) -> Result<bool, Error> {
         self.step(|| {
-            let new = self.inbox.borrow_mut().insert(order.event_id);
-            if new {
-                self.outbox.borrow_mut().push(event.clone());
+            let id = order.order_id.to_string();
+            if self.moved(&id)
+                || self.ended.borrow().contains_key(&id)
+                || !self.inbox.borrow_mut().insert(order.event_id)
+            {
+                return false;
             }
-            new
+            self.ended.borrow_mut().insert(id, "rejected");
+            self.outbox.borrow_mut().push(event.clone());
+            true
+        })
+    }
+    fn end(&self, order: &Ended) -> Result<Vec<String>, Error> {
+        self.step(|| {
+            let id = order.order_id.to_string();
+            self.inbox.borrow_mut().insert(order.event_id);
+            self.ended.borrow_mut().entry(id.clone()).or_insert(order.reason.as_str());
+            let mut movements = self.movements.borrow_mut();
+            let of =
+                |kind: &str| movements.iter().filter(|row| row.1 == kind && row.3 == id).cloned().collect::<Vec<_>>();
+            let (taken, returned) = (of("confirmed"), of("return"));
+            if returned.is_empty() {
+                for (sku, _, delta, cause) in taken.clone() {
+                    self.products.borrow_mut().get_mut(&sku).unwrap().1 -= delta;
+                    movements.push((sku, "return".to_owned(), -delta, cause));
+                }
+            }
+            taken.into_iter().map(|(sku, ..)| sku).collect()
         })
     }
     fn prune(&self) -> Result<u64, Error> {
@@ -354,6 +396,12 @@ impl Counters for &World {
             }
         })
     }
+    fn put_back(&self, id: &str, skus: &[String]) -> Result<(), Error> {
+        self.step(|| {
+            skus.iter().for_each(|sku| self.invalidate(sku));
+            self.close(id, "released", true);
+        })
+    }
     fn forget(&self, id: &str, sku: &str) -> Result<(), Error> {
         self.step(|| {
             self.close(id, "", false);
@@ -390,6 +438,39 @@ impl Counters for &World {
             ended
         })
     }
+    fn inspect(&self, skus: &[String]) -> Result<Inspection, Error> {
+        self.step(|| {
+            let counters = self.counters.borrow();
+            let known = skus.iter().filter_map(|sku| Some((sku.clone(), *counters.get(sku)?)));
+            Inspection { counters: known.collect(), open: self.open(skus) }
+        })
+    }
+    fn mend(&self, doubts: &[Doubt], min_age_ms: u64) -> Result<Vec<String>, Error> {
+        self.step(|| {
+            let mut mended = Vec::new();
+            for doubt in doubts {
+                let excess = doubt.seen - doubt.expected;
+                let known = self.doubts.borrow().get(&doubt.sku).copied();
+                match known.filter(|known| known.0 == excess) {
+                    None => drop(self.doubts.borrow_mut().insert(doubt.sku.clone(), (excess, self.now.get()))),
+                    Some((_, since)) if self.now.get() - since < min_age_ms => {}
+                    Some(_) if self.counters.borrow().get(&doubt.sku) == Some(&doubt.seen) => {
+                        self.invalidate(&doubt.sku);
+                        self.doubts.borrow_mut().remove(&doubt.sku);
+                        mended.push(doubt.sku.clone());
+                    }
+                    Some(_) => {}
+                }
+            }
+            mended
+        })
+    }
+    fn drift_cursor(&self) -> Result<Option<String>, Error> {
+        self.step(|| self.cursor.borrow().clone())
+    }
+    fn set_drift_cursor(&self, sku: Option<&str>) -> Result<(), Error> {
+        self.step(|| *self.cursor.borrow_mut() = sku.map(str::to_owned))
+    }
     fn begin_refill(&self, skus: &[String]) -> Result<Refill, Error> {
         self.step(|| {
             let missing = skus.iter().filter(|sku| !self.counters.borrow().contains_key(*sku));
@@ -398,18 +479,7 @@ impl Counters for &World {
                 (sku.clone(), self.tickets.borrow_mut().entry(sku.clone()).or_insert(fresh).to_string())
             };
             let tickets = missing.map(ticket).collect();
-            let mut open = Vec::new();
-            for (id, reservation) in
-                self.reservations.borrow().iter().filter(|(_, reservation)| reservation.state == "reserved")
-            {
-                for (sku, quantity) in reservation.lines.iter().filter(|(sku, _)| skus.contains(sku)) {
-                    open.push(OpenLine {
-                        id: id.clone(),
-                        sku: sku.clone(),
-                        quantity: u64::try_from(*quantity).unwrap(),
-                    });
-                }
-            }
+            let open = self.open(skus);
             Refill { tickets, open }
         })
     }
@@ -468,5 +538,9 @@ impl Surroundings for &World {
     }
     fn trace(&self) -> (String, Option<String>) {
         (String::new(), None)
+    }
+    fn log_info(&self, _: &str) {}
+    fn log_warning(&self, text: &str) {
+        self.warnings.borrow_mut().push(text.to_owned());
     }
 }

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use swiftcart_capabilities::{postgres, redis, trace};
 use swiftcart_domain::ids;
 use uuid::Uuid;
-use wasmcloud_component::wasi::{config, keyvalue};
+use wasmcloud_component::wasi::{config, keyvalue, logging};
 
 use crate::counters::Lua;
 use crate::error::{CatalogError, ConsumeError, Error, QuoteError, ReserveError};
@@ -72,6 +72,14 @@ impl Surroundings for Host {
     fn trace(&self) -> (String, Option<String>) {
         let context = trace::current();
         (context.traceparent, context.tracestate)
+    }
+
+    fn log_info(&self, text: &str) {
+        logging::logging::log(logging::logging::Level::Info, "inventory", text);
+    }
+
+    fn log_warning(&self, text: &str) {
+        logging::logging::log(logging::logging::Level::Warn, "inventory", text);
     }
 }
 

@@ -10,16 +10,20 @@
 //!   redelivered. What is promised meanwhile and cannot be kept is the saga's case (`inventory.rejected.v1`).
 //! * Whenever a counter's value would be in doubt it is forgotten, not guessed. A missing counter is worked out from PostgreSQL and the open
 //!   reservations ([`refill`]), under a ticket that is lost as soon as anything happens that would make the result wrong.
+//!   What went wrong nevertheless is found by comparing, while orders flow ([`drift`]).
 //! * Every step is idempotent: reservations by order id, events by the inbox and by "one movement per order and sku", adjustments by key.
+//! * An order's end (cancelled, failed, rejected) is final, whether its confirmation was heard before or comes later.
 //!
 //! Redis keys: `available_stock:<sku>` (integer), `product:<sku>` (JSON cache), `reservation:<id>` (hash; a closed marker for a day after its end),
-//! `reservations:expiry` (sorted set, score = ms), `stock_refill:<sku>` (ticket of a refill that is under way).
+//! `reservations:expiry` (sorted set, score = ms), `stock_refill:<sku>` (ticket of a refill that is under way), `stock_doubt:<sku>` (a counter that
+//! was found wrong once), `stock_drift_cursor` (where comparing goes on).
 //!
 //! `guest.rs` joins this to the WIT world; everything else compiles and is tested natively.
 
 pub mod catalog;
 pub mod consume;
 pub mod counters;
+pub mod drift;
 pub mod error;
 pub mod model;
 pub mod ports;

@@ -223,6 +223,37 @@ pub struct Confirmed {
     pub lines: Vec<Line>,
 }
 
+/// How an order came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// The buyer took it back.
+    Cancelled,
+    /// It failed.
+    Failed,
+}
+
+impl EndReason {
+    /// Its text in the table.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The end of an order as its event tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The event.
+    pub event_id: Uuid,
+    /// The order.
+    pub order_id: Uuid,
+    /// Why.
+    pub reason: EndReason,
+}
+
 #[cfg(test)]
 mod tests {
     //! Goal: prices and counter values are right at their edges. Method: plain values.

@@ -1,16 +1,17 @@
-//! The port [`Store`] as SQL. Invariant: every method is one statement and so one transaction and one round trip; rows of products are locked by sku,
-//! so that two orders never wait for each other in a circle.
+//! The port [`Store`] as SQL. Invariant: every method is one transaction and one round trip; what decides an order holds the lock of that order, and
+//! rows of products are locked by sku, so that two orders never wait for each other in a circle.
 
 use std::collections::BTreeSet;
 
-use swiftcart_capabilities::postgres::{self, Database, Row, RowExt as _, Value, statement, uuid};
+use swiftcart_capabilities::postgres::{self, Database, Row, RowExt as _, RowSet, Statement, Value, statement, uuid};
 use swiftcart_domain::outbox::OutboxEvent;
+use uuid::Uuid;
 
 use crate::error::Error;
-use crate::model::{Adjustment, AdjustmentKey, Confirmed, Offer, Product, Shortage, StockLevel};
+use crate::model::{Adjustment, AdjustmentKey, Confirmed, Ended, Offer, Product, Shortage, StockLevel};
 use crate::ports::{Adjusted, Applied, Store};
 
-/// The inbox's name of the consumer of confirmed orders.
+/// The inbox's name of this consumer.
 const CONSUMER: &str = "inventory";
 /// Rows per statement of the retention.
 const PRUNE_BATCH: i64 = 1000;
@@ -53,23 +54,30 @@ const APPLIED: &str =
     "SELECT order_id::text AS id FROM inventory_movements WHERE kind = 'confirmed' AND order_id = ANY($1)
     UNION SELECT adjustment_id::text FROM inventory_movements WHERE adjustment_id = ANY($1)";
 
-// $1 event, $2 order, $3 skus, $4 quantities, $5 consumer. Nothing is written unless the event is new, all skus exist and all lines fit; every
+// The events of one order come over several topics, so at the same time. The next statement's snapshot is taken once the lock is held.
+const LOCK_ORDER: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))::text AS locked";
+
+// $1 event, $2 order, $3 skus, $4 quantities, $5 consumer. Nothing is written unless the event is new, the order
+// goes on, all skus exist and all lines fit; every
 // part that writes hangs on the inbox row. What concurrent statements did is seen through the row locks, not through the snapshot.
 const APPLY: &str = "WITH wanted AS (
         SELECT w.sku, w.quantity FROM unnest($3::text[], $4::bigint[]) AS w (sku, quantity)
     ), seen AS (
         SELECT 1 FROM inbox WHERE consumer = $5 AND event_id = $1
+    ), ended AS (
+        SELECT 1 FROM closed_orders WHERE order_id = $2
     ), unknown AS (
         SELECT w.sku FROM wanted w WHERE NOT EXISTS (SELECT 1 FROM products p WHERE p.sku = w.sku)
     ), locked AS MATERIALIZED (
         SELECT p.sku, p.on_hand FROM products p
-        WHERE p.sku = ANY($3) AND NOT EXISTS (SELECT 1 FROM seen) AND NOT EXISTS (SELECT 1 FROM unknown)
+        WHERE p.sku = ANY($3) AND NOT EXISTS (SELECT 1 FROM seen) AND NOT EXISTS (SELECT 1 FROM ended) AND NOT EXISTS (SELECT 1 FROM unknown)
         ORDER BY p.sku FOR UPDATE
     ), short AS MATERIALIZED (
         SELECT w.sku, l.on_hand FROM wanted w JOIN locked l ON l.sku = w.sku WHERE l.on_hand < w.quantity
     ), event AS (
         INSERT INTO inbox (consumer, event_id)
-        SELECT $5, $1 WHERE NOT EXISTS (SELECT 1 FROM seen) AND NOT EXISTS (SELECT 1 FROM unknown) AND NOT EXISTS (SELECT 1 FROM short)
+        SELECT $5, $1 WHERE NOT EXISTS (SELECT 1 FROM seen) AND NOT EXISTS (SELECT 1 FROM ended)
+            AND NOT EXISTS (SELECT 1 FROM unknown) AND NOT EXISTS (SELECT 1 FROM short)
         ON CONFLICT DO NOTHING RETURNING event_id
     ), taken AS (
         UPDATE products p SET on_hand = p.on_hand - w.quantity, updated_at = now()
@@ -79,6 +87,7 @@ const APPLY: &str = "WITH wanted AS (
         INSERT INTO inventory_movements (sku, kind, delta, order_id) SELECT sku, 'confirmed', -quantity, $2 FROM taken
     )
     SELECT EXISTS (SELECT 1 FROM seen) AS seen,
+        EXISTS (SELECT 1 FROM ended) AS ended,
         EXISTS (SELECT 1 FROM event) AS taken,
         EXISTS (SELECT 1 FROM inventory_movements m WHERE m.order_id = $2 AND m.kind = 'confirmed') AS moved_before,
         ARRAY(SELECT sku FROM unknown) AS unknown,
@@ -86,11 +95,36 @@ const APPLY: &str = "WITH wanted AS (
         ARRAY(SELECT on_hand FROM short ORDER BY sku) AS short_on_hand";
 
 const REJECT: &str = "WITH event AS (
-        INSERT INTO inbox (consumer, event_id) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING event_id
+        INSERT INTO inbox (consumer, event_id) SELECT $1, $2
+        WHERE NOT EXISTS (SELECT 1 FROM closed_orders WHERE order_id = $8)
+            AND NOT EXISTS (SELECT 1 FROM inventory_movements WHERE order_id = $8 AND kind = 'confirmed')
+        ON CONFLICT DO NOTHING RETURNING event_id
+    ), ended AS (
+        INSERT INTO closed_orders (order_id, reason) SELECT $8, 'rejected' FROM event
     ), told AS (
         INSERT INTO outbox (event_id, topic, key, payload, headers) SELECT $3, $4, $5, $6, $7 FROM event ON CONFLICT (event_id) DO NOTHING
     )
     SELECT event_id FROM event";
+
+// $1 event, $2 order, $3 consumer, $4 reason. What was taken is put back unless it was before; an order that was rejected had nothing taken.
+const END: &str = "WITH handled AS (
+        INSERT INTO inbox (consumer, event_id) VALUES ($3, $1) ON CONFLICT DO NOTHING
+    ), ended AS (
+        INSERT INTO closed_orders (order_id, reason) VALUES ($2, $4) ON CONFLICT (order_id) DO NOTHING
+    ), taken AS (
+        SELECT m.sku, -m.delta AS quantity FROM inventory_movements m
+        WHERE m.order_id = $2 AND m.kind = 'confirmed'
+            AND NOT EXISTS (SELECT 1 FROM inventory_movements r WHERE r.order_id = $2 AND r.kind = 'return')
+    ), locked AS MATERIALIZED (
+        SELECT p.sku FROM products p WHERE p.sku IN (SELECT sku FROM taken) ORDER BY p.sku FOR UPDATE
+    ), put_back AS (
+        UPDATE products p SET on_hand = p.on_hand + t.quantity, updated_at = now()
+        FROM taken t JOIN locked l ON l.sku = t.sku WHERE p.sku = t.sku
+        RETURNING p.sku, t.quantity
+    ), moved AS (
+        INSERT INTO inventory_movements (sku, kind, delta, order_id) SELECT sku, 'return', quantity, $2 FROM put_back
+    )
+    SELECT ARRAY(SELECT sku::text FROM inventory_movements WHERE order_id = $2 AND kind = 'confirmed' ORDER BY sku) AS skus";
 
 // The inbox outlives every redelivery (Kafka keeps topics for days), published events outlive every question about them.
 const PRUNE: &str = "WITH keys AS (
@@ -190,7 +224,7 @@ impl<D: Database> Store for Sql<D> {
         let skus: Vec<String> = order.lines.iter().map(|line| line.sku.clone()).collect();
         let quantities: Vec<i64> = order.lines.iter().map(|line| i64::from(line.quantity)).collect();
         let params = vec![uuid(order.event_id), uuid(order.order_id), skus.into(), quantities.into(), CONSUMER.into()];
-        match self.0.run(statement(APPLY, params)) {
+        match self.decide(order.order_id, statement(APPLY, params)) {
             Ok(rows) => verdict(order, &rows.only()?),
             // Applied by an event whose inbox row is gone, or by another event of the same order.
             Err(postgres::Error::Conflict(violation))
@@ -211,12 +245,28 @@ impl<D: Database> Store for Sql<D> {
             event.key.as_str().into(),
             event.payload.as_str().into(),
             postgres::jsonb(event.headers_json()),
+            uuid(order.order_id),
         ];
-        Ok(self.0.run(statement(REJECT, params))?.first().is_some())
+        Ok(self.decide(order.order_id, statement(REJECT, params))?.first().is_some())
+    }
+
+    fn end(&self, order: &Ended) -> Result<Vec<String>, Error> {
+        let params = vec![uuid(order.event_id), uuid(order.order_id), CONSUMER.into(), order.reason.as_str().into()];
+        Ok(self.decide(order.order_id, statement(END, params))?.only()?.get("skus")?)
     }
 
     fn prune(&self) -> Result<u64, Error> {
         Ok(self.0.run(statement(PRUNE, vec![PRUNE_BATCH.into()]))?.only()?.get("pruned")?)
+    }
+}
+
+impl<D: Database> Sql<D> {
+    /// Runs a statement that decides what becomes of an order, alone for that order.
+    fn decide(&self, order_id: Uuid, deciding: Statement) -> Result<RowSet, postgres::Error> {
+        let lock = statement(LOCK_ORDER, vec![order_id.to_string().into()]);
+        let mut sets = self.0.transact(vec![lock, deciding])?;
+        sets.pop()
+            .ok_or_else(|| postgres::Error::Invalid("the host answered two statements with no row set".to_owned()))
     }
 }
 
@@ -235,11 +285,15 @@ fn verdict(order: &Confirmed, row: &Row<'_>) -> Result<Applied, Error> {
     let short_skus: Vec<String> = row.get("short_skus")?;
     let short_on_hand: Vec<i64> = row.get("short_on_hand")?;
     let (seen, moved_before): (bool, bool) = (row.get("seen")?, row.get("moved_before")?);
+    if row.get("ended")? {
+        return Ok(if moved_before { Applied::PutBack } else { Applied::Barred });
+    }
     if row.get("taken")? || moved_before {
         return Ok(Applied::Done);
     }
     if seen {
-        return Ok(Applied::RejectedBefore);
+        // Rejected before there was a table of orders that have ended.
+        return Ok(Applied::Barred);
     }
     if !unknown.is_empty() {
         return Ok(Applied::UnknownSku(unknown));

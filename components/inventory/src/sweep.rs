@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::drift::DRIFT;
 use crate::error::Error;
 use crate::ports::{Cache, Counters, Store, Surroundings};
 use crate::service::Inventory;
@@ -21,6 +22,7 @@ impl<S: Store, C: Counters, K: Cache, O: Surroundings> Inventory<S, C, K, O> {
     pub fn tick(&self, timer: &str) -> Result<u32, Error> {
         match timer {
             SWEEP => self.sweep(),
+            DRIFT => self.compare(),
             RETENTION => self.store.prune().map(|rows| u32::try_from(rows).unwrap_or(u32::MAX)),
             other => Err(Error::Internal(format!("inventory has no timer {other}"))),
         }

@@ -2,6 +2,9 @@
 //! Method: the use cases over stores in memory; for every use case each step is made to fail in turn, before and after it took effect.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod drift;
+mod saga;
+
 use serde_json::Value;
 use swiftcart_domain::event::{Item, Order, OrderConfirmed, OrderFailed, OrderFailure, OrderPayment, PaymentStatus};
 use uuid::Uuid;

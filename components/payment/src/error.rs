@@ -1,4 +1,5 @@
-//! What can go wrong with the store. Invariant: nothing of it is ever taken for an outcome of the charge: the charge is then `unknown`.
+//! What can go wrong, by what the caller may do about it. Invariant: nothing of it is ever taken for an outcome of a charge or a refund: that is then
+//! not known, and asked again.
 
 use swiftcart_capabilities::postgres;
 
@@ -31,5 +32,58 @@ impl From<postgres::Error> for Error {
 impl From<postgres::RowError> for Error {
     fn from(error: postgres::RowError) -> Self {
         Self::Internal(error.to_string())
+    }
+}
+
+/// Why an event was not handled, and so what becomes of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConsumeError {
+    /// May work later.
+    #[error("retry: {0}")]
+    Retry(String),
+    /// Will never work.
+    #[error("reject: {0}")]
+    Reject(String),
+    /// Something that every message needs is down.
+    #[error("dependency down: {0}")]
+    DependencyDown(String),
+}
+
+impl From<Error> for ConsumeError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Store(_) => Self::DependencyDown(error.to_string()),
+            // A bug may be gone with the next version of the component, so it gets its attempts before the dead letters.
+            Error::Internal(_) => Self::Retry(error.to_string()),
+        }
+    }
+}
+
+/// Why a PSP's event was not handled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WebhookError {
+    /// No secret of ours made this signature, or it is too old.
+    #[error("the signature does not hold")]
+    BadSignature,
+    /// The signature is right, but the body is no event.
+    #[error("invalid: {0}")]
+    Invalid(String),
+    /// The PSP cannot be reached, or has not decided.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// The database cannot be reached, or it is not known whether it wrote.
+    #[error("outcome unknown: {0}")]
+    Uncertain(String),
+    /// Our own bug.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+impl From<Error> for WebhookError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Store(_) => Self::Uncertain(error.to_string()),
+            Error::Internal(reason) => Self::Internal(reason),
+        }
     }
 }

@@ -16,21 +16,24 @@ use wasmcloud_component::wasi::io::streams::StreamError;
 use wasmcloud_component::wasi::{config, logging};
 
 use crate::endpoint::Endpoint;
+use crate::error::{ConsumeError, WebhookError};
 use crate::model::{self, Charge, Outcome, PROVIDER};
 use crate::ports::{Http, NoAnswer, Request, Response, Surroundings};
 use crate::psp::Stripe;
 use crate::service::{Patience, Payments};
 use crate::store::Sql;
-use exports::swiftcart::payment::payments;
-use exports::swiftcart::timer;
+use exports::swiftcart::payment::{payments, webhooks};
+use exports::swiftcart::{kafka, timer};
 
 wit_bindgen::generate!({
-    path: ["../../wit/payment", "../../wit/timer"],
+    path: ["../../wit/payment", "../../wit/kafka", "../../wit/timer"],
     inline: r#"
         package swiftcart:payment-component@0.1.0;
 
         world component {
             export swiftcart:payment/payments@0.1.0;
+            export swiftcart:payment/webhooks@0.1.0;
+            export swiftcart:kafka/handler@0.1.0;
             export swiftcart:timer/handler@0.1.0;
         }
     "#,
@@ -231,9 +234,40 @@ impl payments::Guest for Component {
     }
 }
 
+impl webhooks::Guest for Component {
+    fn receive(signature: String, body: Vec<u8>) -> Result<(), webhooks::WebhookError> {
+        // Several are in force while one takes the place of another.
+        let secrets = required("psp_webhook_secrets").map_err(WebhookError::Unavailable)?;
+        let secrets: Vec<&str> = secrets.split(',').map(str::trim).collect();
+        Ok(payments().receive(&signature, &body, &secrets)?)
+    }
+}
+
+impl kafka::handler::Guest for Component {
+    fn handle(message: kafka::handler::Message) -> Result<(), kafka::handler::Failure> {
+        payments().consume(&message.topic, &message.payload).map_err(|error| match error {
+            ConsumeError::Retry(reason) => kafka::handler::Failure::Retry(reason),
+            ConsumeError::Reject(reason) => kafka::handler::Failure::Reject(reason),
+            ConsumeError::DependencyDown(reason) => kafka::handler::Failure::DependencyDown(reason),
+        })
+    }
+}
+
 impl timer::handler::Guest for Component {
     fn tick(name: String) -> Result<u32, timer::handler::Failure> {
         payments().tick(&name).map_err(|error| timer::handler::Failure::Failed(error.to_string()))
+    }
+}
+
+impl From<WebhookError> for webhooks::WebhookError {
+    fn from(error: WebhookError) -> Self {
+        match error {
+            WebhookError::BadSignature => Self::BadSignature,
+            WebhookError::Invalid(reason) => Self::Invalid(reason),
+            WebhookError::Unavailable(reason) => Self::Unavailable(reason),
+            WebhookError::Uncertain(reason) => Self::Uncertain(reason),
+            WebhookError::Internal(reason) => Self::Internal(reason),
+        }
     }
 }
 

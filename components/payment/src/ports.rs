@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::model::{Charge, Decision, Record};
+use crate::refund::{Refund, RefundEnd, RefundNote};
 
 /// The database.
 pub trait Store {
@@ -17,6 +18,30 @@ pub trait Store {
     fn decide(&self, order_id: Uuid, decision: &Decision, event: &OutboxEvent) -> Result<Record, Error>;
     /// Notes on an open row that its outcome is unknown, with the PSP's id if it is known.
     fn note_unknown(&self, order_id: Uuid, reason: &str, payment_id: Option<&str>) -> Result<(), Error>;
+    /// The row of a charge; none if none was ever begun.
+    fn find(&self, order_id: Uuid) -> Result<Option<Record>, Error>;
+    /// The row of the charge that the PSP knows by this id.
+    fn find_by_payment(&self, payment_id: &str) -> Result<Option<Record>, Error>;
+    /// An open charge that nobody has asked about for long, marked as asked about now.
+    fn take_forgotten(&self) -> Result<Option<Uuid>, Error>;
+    /// Writes the inbox row of an event that wants an order's money back, and the pending refund unless there is one or surely nothing was charged.
+    fn want_refund(&self, order_id: Uuid, event_id: Uuid) -> Result<(), Error>;
+    /// Writes the pending refund of a charge that our books hold for none, unless there is one.
+    fn want_refund_of(&self, order_id: Uuid, payment_id: &str) -> Result<(), Error>;
+    /// Takes up an order's refund if it is pending and due; nobody else gets it until this try is surely over.
+    fn take_refund(&self, order_id: Uuid) -> Result<Option<Refund>, Error>;
+    /// Takes up the refund that has been due the longest.
+    fn take_due_refund(&self) -> Result<Option<Refund>, Error>;
+    /// An order's refund.
+    fn find_refund(&self, order_id: Uuid) -> Result<Option<Refund>, Error>;
+    /// Notes on a pending refund what a try came to, and when to try again.
+    fn note_refund(&self, order_id: Uuid, note: &RefundNote) -> Result<(), Error>;
+    /// Ends a refund that has not ended so, with the event that tells it; whether it did.
+    fn end_refund(&self, order_id: Uuid, end: &RefundEnd, event: Option<&OutboxEvent>) -> Result<bool, Error>;
+    /// Whether an event of the PSP was handled.
+    fn webhook_seen(&self, event_id: &str) -> Result<bool, Error>;
+    /// Notes that an event of the PSP was handled.
+    fn note_webhook(&self, event_id: &str, event_type: &str) -> Result<(), Error>;
     /// Deletes up to a batch of rows past their retention; how many.
     fn prune(&self) -> Result<u64, Error>;
 }

@@ -5,6 +5,8 @@
 //! the first request that began to execute, also of a 402 or 500, for at least 24 hours, and replays them with `Idempotent-Replayed: true`. Nothing is
 //! kept of requests that failed validation or met a concurrent request with the same key (409). Search lags behind writes, by a minute at most usually.
 
+pub mod refunds;
+
 use std::fmt::Write as _;
 
 use serde::Deserialize;

@@ -1,8 +1,11 @@
-//! Charge and settle. Invariant: the PSP is asked only while an open row stands, and only under the order's own idempotency key.
+//! Charge and settle; `refunds` gives back, `webhooks` hears the PSP. Invariant: the PSP is asked only while an open row stands, and only under the order's own idempotency key.
 //!
 //! Reading back is asking again: the same request under the same key is Stripe's only strongly consistent way to learn what became of the first one
 //! (search lags). Either the first one was executed and its answer is replayed, or it never arrived and the charge, which the buyer did ask for, is made
 //! now; in no case are there two. The way ends where Stripe forgets keys (24 hours): older rows are only looked up.
+
+mod refunds;
+mod webhooks;
 
 use swiftcart_domain::ids;
 use uuid::Uuid;
@@ -12,6 +15,8 @@ use crate::model::{Charge, Decision, Outcome, Record};
 use crate::ports::{Http, Store, Surroundings};
 use crate::psp::{Stripe, Verdict};
 
+/// Takes up pending refunds, and charges that nobody asks about any more.
+pub const SWEEP: &str = "payment-sweep";
 /// Deletes old rows.
 pub const RETENTION: &str = "payment-retention";
 /// Younger rows may be sent again; well below the 24 hours for which Stripe keeps a key.
@@ -71,9 +76,21 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
     /// [`Error`]; `Internal` for a timer that is not ours.
     pub fn tick(&self, timer: &str) -> Result<u32, Error> {
         match timer {
+            SWEEP => Ok(self.sweep_refunds()?.saturating_add(self.sweep_forgotten()?)),
             RETENTION => self.store.prune().map(|rows| u32::try_from(rows).unwrap_or(u32::MAX)),
             other => Err(Error::Internal(format!("payment has no timer {other}"))),
         }
+    }
+
+    /// A charge that was left open is settled by whoever decides its order, again and again until it is decided. One that nobody has asked about for a
+    /// quarter of an hour has no such order any more (it was decided without it, or lost): settled here, so that the books are whole.
+    fn sweep_forgotten(&self) -> Result<u32, Error> {
+        let Some(order_id) = self.store.take_forgotten()? else { return Ok(0) };
+        if let Outcome::Unknown(reason) = self.settle(&order_id.to_string()) {
+            self.surroundings
+                .log_error(&format!("the charge of order {order_id} was left open and stays so: {reason}"));
+        }
+        Ok(1)
     }
 
     fn resolve(&self, record: &Record) -> Outcome {

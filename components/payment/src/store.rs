@@ -1,5 +1,7 @@
 //! The port [`Store`] as SQL. Invariant: every method is one statement; a decision and its event are written together, and only on an open row.
 
+mod refunds;
+
 use swiftcart_capabilities::postgres::{self, Database, Row, RowExt as _, Value, statement, uuid};
 use swiftcart_domain::outbox::OutboxEvent;
 use uuid::Uuid;
@@ -7,6 +9,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::model::{Charge, Decision, Record, State, shown_code};
 use crate::ports::Store;
+use crate::refund::{Refund, RefundEnd, RefundNote};
 
 /// Rows per statement of the retention.
 const PRUNE_BATCH: i64 = 1000;
@@ -51,10 +54,25 @@ const NOTE_UNKNOWN: &str =
     "UPDATE payments SET state = 'unknown', reason = $2, payment_id = COALESCE($3, payment_id), updated_at = now()
     WHERE order_id = $1 AND state IN ('started', 'unknown')";
 
+const FIND_BY_PAYMENT: &str = concat!("SELECT ", columns!("false"), " FROM payments p WHERE payment_id = $1 LIMIT 1");
+
+// Settling touches a row, so one that its order's sweep looks after is never this old.
+const TAKE_FORGOTTEN: &str = "UPDATE payments SET updated_at = now() WHERE order_id = (
+        SELECT order_id FROM payments WHERE state IN ('started', 'unknown') AND updated_at <= now() - interval '15 minutes'
+        ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING order_id";
+
+// The inbox outlives every redelivery (Kafka keeps topics for days, the PSP delivers for three), published events every question about them.
 const PRUNE: &str = "WITH sent AS (
         DELETE FROM outbox WHERE ctid IN (SELECT ctid FROM outbox WHERE published_at <= now() - interval '7 days' LIMIT $1) RETURNING 1
+    ), events AS (
+        DELETE FROM inbox WHERE ctid IN (SELECT ctid FROM inbox WHERE received_at <= now() - interval '30 days' LIMIT $1) RETURNING 1
+    ), heard AS (
+        DELETE FROM webhook_events WHERE ctid IN (SELECT ctid FROM webhook_events WHERE received_at <= now() - interval '30 days' LIMIT $1)
+        RETURNING 1
     )
-    SELECT count(*) AS pruned FROM sent";
+    SELECT (SELECT count(*) FROM sent) + (SELECT count(*) FROM events) + (SELECT count(*) FROM heard) AS pruned";
 
 /// The store over a database.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +121,61 @@ impl<D: Database> Store for Sql<D> {
 
     fn note_unknown(&self, order_id: Uuid, reason: &str, payment_id: Option<&str>) -> Result<(), Error> {
         self.0.run(statement(NOTE_UNKNOWN, vec![uuid(order_id), reason.into(), payment_id.into()]))?;
+        Ok(())
+    }
+
+    fn find(&self, order_id: Uuid) -> Result<Option<Record>, Error> {
+        self.0.run(statement(FIND, vec![uuid(order_id)]))?.first().map(|row| record(&row)).transpose()
+    }
+
+    fn find_by_payment(&self, payment_id: &str) -> Result<Option<Record>, Error> {
+        self.0.run(statement(FIND_BY_PAYMENT, vec![payment_id.into()]))?.first().map(|row| record(&row)).transpose()
+    }
+
+    fn take_forgotten(&self) -> Result<Option<Uuid>, Error> {
+        let rows = self.0.run(statement(TAKE_FORGOTTEN, Vec::new()))?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let order_id: String = row.get("order_id")?;
+        Uuid::try_parse(&order_id).map(Some).map_err(|_| Error::Internal("column `order_id` is no UUID".to_owned()))
+    }
+
+    fn want_refund(&self, order_id: Uuid, event_id: Uuid) -> Result<(), Error> {
+        self.0.run(refunds::want(order_id, event_id))?;
+        Ok(())
+    }
+
+    fn want_refund_of(&self, order_id: Uuid, payment_id: &str) -> Result<(), Error> {
+        self.0.run(refunds::want_of(order_id, payment_id))?;
+        Ok(())
+    }
+
+    fn take_refund(&self, order_id: Uuid) -> Result<Option<Refund>, Error> {
+        self.0.run(refunds::take(order_id))?.first().map(|row| refunds::refund(&row)).transpose()
+    }
+
+    fn take_due_refund(&self) -> Result<Option<Refund>, Error> {
+        self.0.run(refunds::take_due())?.first().map(|row| refunds::refund(&row)).transpose()
+    }
+
+    fn find_refund(&self, order_id: Uuid) -> Result<Option<Refund>, Error> {
+        self.0.run(refunds::find(order_id))?.first().map(|row| refunds::refund(&row)).transpose()
+    }
+
+    fn note_refund(&self, order_id: Uuid, note: &RefundNote) -> Result<(), Error> {
+        self.0.run(refunds::note(order_id, note))?;
+        Ok(())
+    }
+
+    fn end_refund(&self, order_id: Uuid, end: &RefundEnd, event: Option<&OutboxEvent>) -> Result<bool, Error> {
+        Ok(self.0.run(refunds::end(order_id, end, event)?)?.first().is_some())
+    }
+
+    fn webhook_seen(&self, event_id: &str) -> Result<bool, Error> {
+        Ok(self.0.run(statement(refunds::WEBHOOK_SEEN, vec![event_id.into()]))?.only()?.get("seen")?)
+    }
+
+    fn note_webhook(&self, event_id: &str, event_type: &str) -> Result<(), Error> {
+        self.0.run(statement(refunds::NOTE_WEBHOOK, vec![event_id.into(), event_type.into()]))?;
         Ok(())
     }
 

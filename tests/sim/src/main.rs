@@ -28,6 +28,10 @@ enum Command {
         /// Name of the environment variable with the secret key that callers must present. Without it any key is accepted.
         #[arg(long)]
         secret_key_env: Option<String>,
+        /// Name of the environment variable with the secret that webhooks are signed with. Without it none are sent; where to is told by
+        /// `PUT /_control/webhooks`.
+        #[arg(long)]
+        webhook_secret_env: Option<String>,
     },
     /// A development token issuer with real keys and OIDC discovery.
     Issuer {
@@ -53,14 +57,14 @@ async fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     match Arguments::parse().command {
-        Command::Psp { address, journal, secret_key_env } => {
-            let secret_key = match secret_key_env {
-                Some(name) => {
-                    Some(std::env::var(&name).with_context(|| format!("reading the secret key from ${name}"))?)
-                }
-                None => None,
+        Command::Psp { address, journal, secret_key_env, webhook_secret_env } => {
+            let secret = |name: Option<String>| {
+                let read =
+                    |name: String| std::env::var(&name).with_context(|| format!("reading a secret from ${name}"));
+                name.map(read).transpose()
             };
-            let psp = psp::Psp::open(psp::Options { journal, secret_key })?;
+            let (secret_key, webhook_secret) = (secret(secret_key_env)?, secret(webhook_secret_env)?);
+            let psp = psp::Psp::open(psp::Options { journal, secret_key, webhook_secret })?;
             let listener = serve::bind(address).await?;
             println!("swiftcart-sim psp: ready on http://{}", listener.local_addr()?);
             serve::serve(listener, psp.router(), serve::stop_signal()).await;

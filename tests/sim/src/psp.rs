@@ -9,6 +9,8 @@ pub mod fault;
 pub mod ledger;
 pub mod method;
 mod operation;
+mod read;
+pub mod webhook;
 mod wire;
 
 use std::collections::HashSet;
@@ -17,19 +19,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::serve::Connection;
 use fault::{After, Before, FaultBox, Faults};
-use ledger::{Intent, Kept, Ledger};
+use ledger::{Kept, Ledger};
 use operation::Operation;
+use webhook::{Delivery, Sender};
 use wire::{Failure, Parameters};
 
 /// How the simulator is set up.
@@ -39,6 +42,8 @@ pub struct Options {
     pub journal: PathBuf,
     /// The key that callers must present; `None` takes any that is not empty.
     pub secret_key: Option<String>,
+    /// What webhooks are signed with; `None` sends none.
+    pub webhook_secret: Option<String>,
 }
 
 /// The simulator; cheap to clone.
@@ -50,6 +55,7 @@ struct Inner {
     ledger: Mutex<Ledger>,
     in_flight: Mutex<HashSet<String>>,
     faults: FaultBox,
+    webhooks: Sender,
 }
 
 impl Psp {
@@ -63,19 +69,22 @@ impl Psp {
             ledger: Mutex::new(Ledger::open(&options.journal)?),
             in_flight: Mutex::default(),
             faults: FaultBox::default(),
+            webhooks: Sender::new(options.webhook_secret),
         })))
     }
 
     /// All routes.
     pub fn router(&self) -> Router {
         Router::new()
-            .route("/v1/payment_intents", post(pay).get(list))
-            .route("/v1/payment_intents/search", get(search))
-            .route("/v1/payment_intents/{id}", get(read_intent))
+            .route("/v1/payment_intents", post(pay).get(read::list))
+            .route("/v1/payment_intents/search", get(read::search))
+            .route("/v1/payment_intents/{id}", get(read::intent))
             .route("/v1/payment_intents/{id}/cancel", post(cancel))
-            .route("/v1/refunds", post(refund))
-            .route("/v1/refunds/{id}", get(read_refund))
+            .route("/v1/refunds", post(refund).get(read::refunds))
+            .route("/v1/refunds/{id}", get(read::refund))
             .route("/_control/faults", get(read_faults).put(set_faults))
+            .route("/_control/webhooks", get(read_webhooks).put(set_webhooks))
+            .route("/_control/refunds/{id}", post(decide_refund))
             .route("/_control/ledger", get(audit))
             .route("/_control/reset", post(reset))
             .with_state(self.clone())
@@ -142,7 +151,7 @@ impl Psp {
             Ok(begun) => begun,
             Err(refused) => return *refused,
         };
-        let pays = matches!(operation, Operation::Pay);
+        let what = operation.clone();
         let this = self.clone();
         // A task of its own: a caller that gives up does not stop a payment that has begun.
         let task = tokio::spawn(async move {
@@ -154,7 +163,12 @@ impl Psp {
             Ok(Err(error)) => return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")).into_response(),
             Err(error) => return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
         };
-        match if pays && before == Before::Nothing { self.0.faults.after_payment() } else { After::Answer } {
+        let after = match what {
+            Operation::Pay if before == Before::Nothing => self.0.faults.after_payment(),
+            Operation::Refund if before == Before::Nothing => self.0.faults.after_refund(),
+            _ => After::Answer,
+        };
+        match after {
             After::Answer => answer,
             After::Hang => std::future::pending().await,
             After::Close => connection.cut().await,
@@ -193,12 +207,12 @@ impl Psp {
     }
 
     fn carry_out(&self, operation: &Operation, before: Before, begun: Begun) -> anyhow::Result<Response> {
-        let decline_all = self.0.faults.current().decline_all;
+        let faults = self.0.faults.current();
         let mut ledger = self.ledger();
         let done = if before == Before::Fail {
             Err(Failure::internal())
         } else {
-            operation.execute(&ledger, &begun.parameters, decline_all)
+            operation.execute(&ledger, &begun.parameters, &faults)
         };
         let (status, body, mut change) = match done {
             Ok(done) => (done.status, done.body, done.change),
@@ -213,7 +227,8 @@ impl Psp {
                 body: body.clone(),
             });
         }
-        ledger.commit(change)?;
+        ledger.commit(change.clone())?;
+        self.0.webhooks.tell(&change);
         Ok(json_text(status, body))
     }
 }
@@ -312,64 +327,6 @@ async fn refund(
     psp.write(Operation::Refund, "POST /v1/refunds", &headers, &body, connection).await
 }
 
-async fn read_intent(State(psp): State<Psp>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    psp.read(&headers, |ledger| {
-        ledger.intent(&id).map(Intent::json).ok_or_else(|| Failure::missing("payment_intent", &id))
-    })
-    .await
-}
-
-async fn read_refund(State(psp): State<Psp>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    psp.read(&headers, |ledger| {
-        ledger.refund(&id).map(ledger::Refund::json).ok_or_else(|| Failure::missing("refund", &id))
-    })
-    .await
-}
-
-async fn list(State(psp): State<Psp>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
-    psp.read(&headers, |ledger| {
-        let parameters = Parameters::parse(query.unwrap_or_default().as_bytes())?;
-        parameters.only(&["limit", "starting_after"])?;
-        let limit = limit(&parameters)?;
-        let mut newest_first = ledger.intents().iter().rev();
-        if let Some(after) = parameters.get("starting_after") {
-            newest_first.find(|intent| intent.id == after).ok_or_else(|| Failure::missing("payment_intent", after))?;
-        }
-        let data: Vec<Value> = newest_first.by_ref().take(limit).map(Intent::json).collect();
-        Ok(json!({"object": "list", "url": "/v1/payment_intents", "has_more": newest_first.next().is_some(), "data": data}))
-    })
-    .await
-}
-
-async fn search(State(psp): State<Psp>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
-    psp.read(&headers, |ledger| {
-        let parameters = Parameters::parse(query.unwrap_or_default().as_bytes())?;
-        parameters.only(&["query", "limit"])?;
-        let limit = limit(&parameters)?;
-        let (name, value) = metadata_query(parameters.required("query")?).ok_or_else(|| {
-            Failure::parameter("parameter_invalid", "query", "This simulator searches by metadata only: metadata['name']:'value'.")
-        })?;
-        let found = ledger.intents().iter().rev().filter(|intent| intent.metadata.get(&name) == Some(&value));
-        let data: Vec<Value> = found.map(Intent::json).take(limit).collect();
-        Ok(json!({"object": "search_result", "url": "/v1/payment_intents/search", "has_more": false, "next_page": null, "data": data}))
-    })
-    .await
-}
-
-fn limit(parameters: &Parameters) -> Result<usize, Failure> {
-    let limit = parameters.integer("limit")?.unwrap_or(10);
-    usize::try_from(limit).ok().filter(|limit| (1..=100).contains(limit)).ok_or_else(|| {
-        Failure::parameter("parameter_invalid_integer", "limit", "This value must be between 1 and 100.")
-    })
-}
-
-/// `metadata['name']:'value'`, with single or double quotes.
-fn metadata_query(query: &str) -> Option<(String, String)> {
-    let query = query.trim().replace('"', "'");
-    let (name, value) = query.strip_prefix("metadata['")?.split_once("']:'")?;
-    Some((name.to_owned(), value.strip_suffix('\'')?.to_owned()))
-}
-
 async fn read_faults(State(psp): State<Psp>) -> Json<Faults> {
     Json(psp.0.faults.current())
 }
@@ -377,6 +334,35 @@ async fn read_faults(State(psp): State<Psp>) -> Json<Faults> {
 async fn set_faults(State(psp): State<Psp>, Json(faults): Json<Faults>) -> StatusCode {
     psp.0.faults.set(faults);
     StatusCode::NO_CONTENT
+}
+
+async fn read_webhooks(State(psp): State<Psp>) -> Json<Value> {
+    Json(psp.0.webhooks.show())
+}
+
+async fn set_webhooks(State(psp): State<Psp>, Json(delivery): Json<Delivery>) -> StatusCode {
+    psp.0.webhooks.set(delivery);
+    StatusCode::NO_CONTENT
+}
+
+/// What becomes of a refund that is on its way, or comes back: `{"status": "succeeded" | "failed"}`.
+async fn decide_refund(State(psp): State<Psp>, Path(id): Path<String>, Json(body): Json<Value>) -> Response {
+    let Some(status @ ("succeeded" | "failed")) = body["status"].as_str() else {
+        return failure(Failure::parameter("parameter_invalid", "status", "This value must be succeeded or failed."));
+    };
+    let mut ledger = psp.ledger();
+    let Some(refund) = ledger.refund(&id).cloned() else { return failure(Failure::missing("refund", &id)) };
+    let change = ledger::Change {
+        refund: Some(ledger::Refund { status: status.to_owned(), ..refund }),
+        ..ledger::Change::default()
+    };
+    match ledger.commit(change.clone()) {
+        Ok(()) => {
+            psp.0.webhooks.tell(&change);
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")).into_response(),
+    }
 }
 
 async fn audit(State(psp): State<Psp>) -> Json<Value> {

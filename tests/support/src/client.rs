@@ -277,7 +277,29 @@ impl Client {
         Ok(())
     }
 
-    /// The PSP's books: `intents`, `refunds`, and by order id `orders` with `charges`, `charged`, `refunded`.
+    /// Tells the PSP where to send webhooks (`url`) and with which faults (`delay_ms`, `duplicate`, `reorder`); `{}` stops them.
+    ///
+    /// # Errors
+    /// When the PSP does not take it.
+    pub async fn psp_webhooks(&self, delivery: &Value) -> anyhow::Result<()> {
+        send(self.http.put(format!("{}/_control/webhooks", self.addresses.psp_base_url)).json(delivery))
+            .await?
+            .expect_status(204)?;
+        Ok(())
+    }
+
+    /// Decides a refund at the PSP: `succeeded` or `failed`.
+    ///
+    /// # Errors
+    /// When the PSP has no such refund.
+    pub async fn psp_decide_refund(&self, refund_id: &str, status: &str) -> anyhow::Result<()> {
+        let url = format!("{}/_control/refunds/{refund_id}", self.addresses.psp_base_url);
+        send(self.http.post(url).json(&json!({"status": status}))).await?.expect_status(204)?;
+        Ok(())
+    }
+
+    /// The PSP's books: `intents`, `refunds`, and by order id `orders` with `charges`, `charged`, `refunded`, and the ids of `refunds` (money went
+    /// back), `refundsPending` and `refundsFailed`.
     ///
     /// # Errors
     /// When the PSP does not answer.

@@ -200,6 +200,7 @@ impl Shop {
             mail_web_url: maildev.as_ref().map(Maildev::web_url).or_else(|| external.mail_web_url.clone()),
             psp_base_url: psp.base_url(),
             psp_secret_key: psp.secret_key().to_owned(),
+            psp_webhook_secret: psp.webhook_secret().to_owned(),
             issuer_url: issuer.url(),
             issuer_audience: Issuer::AUDIENCE.to_owned(),
             issuer_jwks_url: issuer.jwks_url(),

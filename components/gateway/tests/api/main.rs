@@ -8,12 +8,12 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use swiftcart_gateway::error::{CancelError, CatalogError, CreateError, QueryError, Refusal};
+use swiftcart_gateway::error::{CancelError, CatalogError, CreateError, QueryError, Refusal, WebhookError};
 use swiftcart_gateway::http::{Request, Response};
 use swiftcart_gateway::model::{
     Adjustment, Caller, Creation, Decision, Line, NewOrder, Order, Page, Product, Reason, Shortage, State,
 };
-use swiftcart_gateway::ports::{Catalog, Orders};
+use swiftcart_gateway::ports::{Catalog, Orders, Webhooks};
 use swiftcart_gateway::problem::Kind;
 use swiftcart_gateway::route::Route;
 use swiftcart_gateway::service::Gateway;
@@ -29,6 +29,7 @@ struct Fake {
     get: RefCell<Result<Order, QueryError>>,
     cancel: RefCell<Result<Order, CancelError>>,
     product: RefCell<Result<(Product, bool), CatalogError>>,
+    webhook: RefCell<Result<(), WebhookError>>,
     asked: RefCell<Vec<String>>,
 }
 
@@ -74,6 +75,13 @@ impl Catalog for Fake {
     }
 }
 
+impl Webhooks for Fake {
+    fn receive(&self, signature: &str, body: &[u8]) -> Result<(), WebhookError> {
+        self.asked.borrow_mut().push(format!("{signature} {body:?}"));
+        self.webhook.borrow().clone()
+    }
+}
+
 fn order(state: State) -> Order {
     Order {
         id: ORDER.into(),
@@ -110,6 +118,7 @@ fn fake() -> Fake {
             ..order(State::Cancelled)
         })),
         product: RefCell::new(Ok((product, false))),
+        webhook: RefCell::new(Ok(())),
         asked: RefCell::default(),
     }
 }
@@ -139,7 +148,7 @@ fn without(mut request: Request, name: &str) -> Request {
 }
 
 fn send(fake: &Fake, request: &Request) -> Response {
-    Gateway { orders: fake, catalog: fake }.handle(request)
+    Gateway { orders: fake, catalog: fake, webhooks: fake }.handle(request)
 }
 
 fn text(response: &Response) -> String {
@@ -461,6 +470,39 @@ fn products_and_stock() {
         *fake.product.borrow_mut() = Err(error);
         assert_eq!(change(r#"{"delta":1,"reason":"restock"}"#).status, status);
     }
+}
+
+#[test]
+fn the_payment_provider_is_known_by_its_signature_alone() {
+    let fake = fake();
+    let unsigned = || {
+        let request = without(request("POST", "/webhooks/stripe", "{\"id\": \"evt\" }"), "x-token-subject");
+        header(without(request, "content-type"), "accept", "*/*; q=0.5, application/xml")
+    };
+    let signed = || header(unsigned(), "stripe-signature", "t=1,v1=ab");
+    let taken = send(&fake, &signed());
+    assert_eq!((taken.status, text(&taken).as_str()), (200, r#"{"received":true}"#));
+    // The bytes as they came: white space is signed too.
+    assert_eq!(*fake.asked.borrow(), [format!("t=1,v1=ab {:?}", b"{\"id\": \"evt\" }")]);
+    for bad in [
+        unsigned(),
+        header(signed(), "stripe-signature", "t=1,v1=ab"),
+        header(unsigned(), "stripe-signature", "\u{e4}"),
+    ] {
+        fake.asked.borrow_mut().clear();
+        *fake.webhook.borrow_mut() = Err(WebhookError::BadSignature);
+        assert_eq!(problem(&send(&fake, &bad))["type"], "/problems/invalid-request");
+    }
+    for (error, status) in [
+        (WebhookError::BadSignature, 400),
+        (WebhookError::Invalid("not an event".into()), 400),
+        (WebhookError::Unavailable, 503),
+        (WebhookError::Internal, 500),
+    ] {
+        *fake.webhook.borrow_mut() = Err(error);
+        assert_eq!(send(&fake, &signed()).status, status);
+    }
+    assert_eq!(send(&fake, &request("GET", "/webhooks/stripe", "")).status, 405);
 }
 
 #[test]

@@ -24,6 +24,12 @@ pub struct Faults {
     pub charge_then_hang_next: u64,
     /// So many payments are carried out and recorded, then the connection is closed without an answer.
     pub charge_then_close_next: u64,
+    /// So many refunds are carried out and recorded, then the connection is closed without an answer.
+    pub refund_then_close_next: u64,
+    /// Every refund is refused for good (`charge_disputed`).
+    pub refuse_refunds: bool,
+    /// Every refund is made as `pending` and stays so until `POST /_control/refunds/{id}` decides it.
+    pub pend_refunds: bool,
     /// Every payment is declined with `card_declined` / `generic_decline`.
     pub decline_all: bool,
     /// Seed of `fail_rate`.
@@ -43,7 +49,7 @@ pub enum Before {
     Fail,
 }
 
-/// What befalls a payment after it was carried out.
+/// What befalls a payment or refund after it was carried out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum After {
     /// It is answered.
@@ -107,6 +113,13 @@ impl FaultBox {
         } else {
             After::Answer
         }
+    }
+}
+
+impl FaultBox {
+    /// Draws the fault after a refund.
+    pub fn after_refund(&self) -> After {
+        if take(&mut self.lock().0.refund_then_close_next) { After::Close } else { After::Answer }
     }
 }
 

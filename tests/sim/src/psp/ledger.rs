@@ -83,7 +83,7 @@ pub struct Refund {
     pub reason: Option<String>,
     /// As the caller gave it.
     pub metadata: BTreeMap<String, String>,
-    /// `succeeded`.
+    /// `pending`, `succeeded` or `failed`.
     pub status: String,
     /// Seconds since 1970.
     pub created: i64,
@@ -119,12 +119,25 @@ pub struct Change {
     /// New or changed intent.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub intent: Option<Intent>,
-    /// New refund.
+    /// New or changed refund.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub refund: Option<Refund>,
     /// The kept answer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub kept: Option<Kept>,
+}
+
+/// What the books say of one order.
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Account<'a> {
+    intents: Vec<&'a str>,
+    charges: i64,
+    charged: i64,
+    refunded: i64,
+    refunds: Vec<&'a str>,
+    refunds_pending: Vec<&'a str>,
+    refunds_failed: Vec<&'a str>,
 }
 
 /// The books in memory with their journal.
@@ -198,7 +211,12 @@ impl Ledger {
                 }
             }
         }
-        self.refunds.extend(change.refund);
+        if let Some(refund) = change.refund {
+            match self.refunds.iter_mut().find(|known| known.id == refund.id) {
+                Some(known) => *known = refund,
+                None => self.refunds.push(refund),
+            }
+        }
         if let Some(kept) = change.kept {
             self.kept.insert(kept.key.clone(), kept);
         }
@@ -236,10 +254,27 @@ impl Ledger {
         self.refunds.iter().find(|refund| refund.id == id)
     }
 
+    /// All refunds, oldest first.
+    #[must_use]
+    pub fn refunds(&self) -> &[Refund] {
+        &self.refunds
+    }
+
+    /// The sum given back on an intent, or on its way.
+    #[must_use]
+    pub fn claimed(&self, intent: &str) -> i64 {
+        self.sum(intent, |status| status != "failed")
+    }
+
     /// The sum given back on an intent.
     #[must_use]
     pub fn refunded(&self, intent: &str) -> i64 {
-        self.refunds.iter().filter(|refund| refund.payment_intent == intent).map(|refund| refund.amount).sum()
+        self.sum(intent, |status| status == "succeeded")
+    }
+
+    fn sum(&self, intent: &str, counts: impl Fn(&str) -> bool) -> i64 {
+        let refunds = self.refunds.iter().filter(|refund| refund.payment_intent == intent && counts(&refund.status));
+        refunds.map(|refund| refund.amount).sum()
     }
 
     /// The answer kept for a key.
@@ -248,26 +283,28 @@ impl Ledger {
         self.kept.get(key)
     }
 
-    /// What the auditor reads: everything, and for each order how often and how much was charged and given back.
+    /// What the auditor reads: everything, and for each order how often and how much was charged and given back. `refunds` are those that money went
+    /// back by; `refundsPending` and `refundsFailed` the others.
     #[must_use]
     pub fn audit(&self) -> Value {
-        let mut orders: BTreeMap<&str, (Vec<&str>, i64, i64, i64)> = BTreeMap::new();
+        let mut orders: BTreeMap<&str, Account<'_>> = BTreeMap::new();
         for intent in &self.intents {
             let Some(order) = intent.metadata.get("order_id") else { continue };
-            let entry = orders.entry(order).or_default();
-            entry.0.push(&intent.id);
+            let account = orders.entry(order).or_default();
+            account.intents.push(&intent.id);
             if intent.succeeded() {
-                entry.1 += 1;
-                entry.2 += intent.amount;
-                entry.3 += self.refunded(&intent.id);
+                account.charges += 1;
+                account.charged += intent.amount;
+                account.refunded += self.refunded(&intent.id);
+            }
+            for refund in self.refunds.iter().filter(|refund| refund.payment_intent == intent.id) {
+                match refund.status.as_str() {
+                    "succeeded" => account.refunds.push(&refund.id),
+                    "failed" => account.refunds_failed.push(&refund.id),
+                    _ => account.refunds_pending.push(&refund.id),
+                }
             }
         }
-        let orders: BTreeMap<_, _> = orders
-            .into_iter()
-            .map(|(order, (intents, charges, charged, refunded))| {
-                (order, json!({"intents": intents, "charges": charges, "charged": charged, "refunded": refunded}))
-            })
-            .collect();
         let intents: Vec<Value> = self.intents.iter().map(Intent::json).collect();
         let refunds: Vec<Value> = self.refunds.iter().map(Refund::json).collect();
         json!({"intents": intents, "refunds": refunds, "orders": orders})

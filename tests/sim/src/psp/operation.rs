@@ -4,6 +4,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+use super::fault::Faults;
 use super::ledger::{Change, Intent, Ledger, Refund, new_id, now};
 use super::method::{self, Outcome};
 use super::wire::{Failure, Parameters};
@@ -62,11 +63,11 @@ impl Operation {
     ///
     /// # Errors
     /// A 4xx in Stripe's form, without an effect.
-    pub(super) fn execute(&self, ledger: &Ledger, parameters: &Parameters, decline_all: bool) -> Result<Done, Failure> {
+    pub(super) fn execute(&self, ledger: &Ledger, parameters: &Parameters, faults: &Faults) -> Result<Done, Failure> {
         match self {
-            Self::Pay => pay(parameters, decline_all),
+            Self::Pay => pay(parameters, faults.decline_all),
             Self::Cancel(id) => cancel(ledger, id, parameters),
-            Self::Refund => refund(ledger, parameters),
+            Self::Refund => refund(ledger, parameters, faults),
         }
     }
 }
@@ -205,7 +206,7 @@ fn cancel(ledger: &Ledger, id: &str, parameters: &Parameters) -> Result<Done, Fa
     })
 }
 
-fn refund(ledger: &Ledger, parameters: &Parameters) -> Result<Done, Failure> {
+fn refund(ledger: &Ledger, parameters: &Parameters, faults: &Faults) -> Result<Done, Failure> {
     let id = parameters.required("payment_intent")?;
     let intent = ledger.intent(id).ok_or_else(|| {
         Failure::parameter("resource_missing", "payment_intent", format!("No such payment_intent: '{id}'"))
@@ -214,7 +215,12 @@ fn refund(ledger: &Ledger, parameters: &Parameters) -> Result<Done, Failure> {
         let message = format!("This PaymentIntent ({id}) does not have a successful charge to refund.");
         return Err(Failure::parameter("payment_intent_unexpected_state", "payment_intent", message));
     }
-    let left = intent.amount - ledger.refunded(id);
+    if faults.refuse_refunds {
+        let message = "The charge is disputed and cannot be refunded (fault asked for).";
+        let kind = "invalid_request_error";
+        return Err(Failure::new(StatusCode::BAD_REQUEST, kind, Some("charge_disputed"), None, message));
+    }
+    let left = intent.amount - ledger.claimed(id);
     if left == 0 {
         let charge = intent.latest_charge.as_deref().unwrap_or_default();
         let message = format!("Charge {charge} has already been refunded.");
@@ -239,7 +245,7 @@ fn refund(ledger: &Ledger, parameters: &Parameters) -> Result<Done, Failure> {
         charge: intent.latest_charge.clone(),
         reason: parameters.get("reason").map(str::to_owned),
         metadata: parameters.metadata(),
-        status: "succeeded".to_owned(),
+        status: if faults.pend_refunds { "pending" } else { "succeeded" }.to_owned(),
         created: now(),
     };
     Ok(Done {

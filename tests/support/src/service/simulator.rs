@@ -10,6 +10,8 @@ use crate::process::{Launch, StopSignal};
 
 /// Name of the variable that the PSP reads its key from.
 const SECRET_KEY_VARIABLE: &str = "SWIFTCART_PSP_SECRET_KEY";
+/// Name of the variable that the PSP reads its webhooks' secret from.
+const WEBHOOK_SECRET_VARIABLE: &str = "SWIFTCART_PSP_WEBHOOK_SECRET";
 
 /// The payment service provider.
 #[derive(Debug)]
@@ -17,6 +19,7 @@ pub struct Psp {
     service: Service,
     port: u16,
     secret_key: String,
+    webhook_secret: String,
 }
 
 is_service!(Psp);
@@ -29,6 +32,7 @@ impl Psp {
     pub async fn start_in(place: &Place, program: &Path) -> anyhow::Result<Self> {
         let port = place.port("psp")?;
         let secret_key = format!("sk_test_{}", place.secret("psp")?);
+        let webhook_secret = format!("whsec_{}", place.secret("psp-webhook")?);
         let journal = place.folder("psp")?.join("journal.jsonl");
         let mut arguments = vec![
             "psp".into(),
@@ -38,10 +42,14 @@ impl Psp {
             journal.into_os_string(),
         ];
         arguments.extend(["--secret-key-env".into(), SECRET_KEY_VARIABLE.into()]);
-        let environment = vec![(SECRET_KEY_VARIABLE.to_owned(), secret_key.clone())];
+        arguments.extend(["--webhook-secret-env".into(), WEBHOOK_SECRET_VARIABLE.into()]);
+        let environment = vec![
+            (SECRET_KEY_VARIABLE.to_owned(), secret_key.clone()),
+            (WEBHOOK_SECRET_VARIABLE.to_owned(), webhook_secret.clone()),
+        ];
         let ready = Ready::Http { url: format!("http://127.0.0.1:{port}/_control/faults") };
-        let mut psp =
-            Self { service: simulator(place, "psp", program, arguments, environment, ready)?, port, secret_key };
+        let service = simulator(place, "psp", program, arguments, environment, ready)?;
+        let mut psp = Self { service, port, secret_key, webhook_secret };
         psp.start().await?;
         Ok(psp)
     }
@@ -56,6 +64,12 @@ impl Psp {
     #[must_use]
     pub fn secret_key(&self) -> &str {
         &self.secret_key
+    }
+
+    /// What it signs webhooks with.
+    #[must_use]
+    pub fn webhook_secret(&self) -> &str {
+        &self.webhook_secret
     }
 }
 

@@ -231,6 +231,7 @@ pub fn host_secrets(addresses: &Addresses, seal_secret: String) -> Vec<(String, 
         ("SWIFTCART_REDIS_URL".to_owned(), addresses.redis_url.clone()),
         ("SWIFTCART_SMTP_URL".to_owned(), addresses.smtp_url.clone()),
         ("SWIFTCART_PSP_SECRET_KEY".to_owned(), addresses.psp_secret_key.clone()),
+        ("SWIFTCART_PSP_WEBHOOK_SECRETS".to_owned(), addresses.psp_webhook_secret.clone()),
         ("SWIFTCART_MAIL_SEAL_SECRET_KEY".to_owned(), seal_secret),
     ]);
     secrets

@@ -35,6 +35,9 @@ pub struct Addresses {
     pub psp_base_url: String,
     /// The PSP's key.
     pub psp_secret_key: String,
+    /// What the PSP signs webhooks with.
+    #[serde(default)]
+    pub psp_webhook_secret: String,
     /// `iss` of tokens.
     pub issuer_url: String,
     /// `aud` of tokens.
