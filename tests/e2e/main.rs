@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         delivery::an_event_delivered_twice_is_applied_once,
         delivery::a_poison_message_is_dead_lettered_with_its_context,
         delivery::a_mail_server_that_was_down_gets_the_mail_once,
+        delivery::an_outage_in_the_middle_of_a_stream_is_worked_off,
         restart::a_killed_host_loses_nothing,
         restart::a_terminated_host_finishes_its_work,
         access::tokens_are_checked,
