@@ -1,6 +1,7 @@
 //! The only reader of arguments, environment and configuration files. Everything is read once, checked before anything connects, and
 //! handed on as values; every problem is told, not only the first.
 
+mod dead_letters;
 mod lattice;
 
 use std::io::{IsTerminal, Read};
@@ -17,6 +18,10 @@ use crate::manifest::{
     SecretSource,
 };
 use crate::telemetry::{LogConfig, LogFormat};
+pub use dead_letters::{
+    ChoiceArguments, ClusterArguments, DeadLetterArguments, DeadLetterCommand, DiscardArguments, FilterArguments,
+    ListArguments, OperatorArguments, ReplayArguments, ShowArguments,
+};
 pub use lattice::{
     BUILTIN_LABELS, CallArguments, ControlArguments, LatticeArguments, LatticeConfig, LatticeConfigError, NatsServer,
     started_by_wash,
@@ -50,6 +55,8 @@ pub enum Command {
     Check(HostArguments),
     /// Joins a wasmCloud lattice and does what wash and wadm say.
     Lattice(Box<LatticeArguments>),
+    /// Looks at dead letters, publishes them again, or gives them up.
+    Dlq(Box<DeadLetterArguments>),
 }
 
 /// For reading the environment alone.
@@ -73,7 +80,7 @@ impl Cli {
             }
             None => Err(Self::command_line().error(
                 clap::error::ErrorKind::MissingSubcommand,
-                "expected `run`, `check` or `lattice` (or an environment with WASMCLOUD_* variables, as `wash up` sets them)",
+                "expected `run`, `check`, `lattice` or `dlq` (or an environment with WASMCLOUD_* variables, as `wash up` sets them)",
             )),
         }
     }

@@ -6,6 +6,7 @@
 pub mod app;
 pub mod capability;
 pub mod config;
+pub mod dead_letters;
 pub mod health;
 pub mod lattice;
 pub mod limits;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use swiftcart_host::config::{Cli, Command, ProcessSecrets};
-use swiftcart_host::{app, telemetry};
+use swiftcart_host::{app, dead_letters, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,6 +38,7 @@ async fn main() -> ExitCode {
             Ok(config) => app::lattice::run(config).await,
             Err(error) => Err(error.into()),
         },
+        Command::Dlq(arguments) => dead_letters::run(arguments, &ProcessSecrets).await,
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

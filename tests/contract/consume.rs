@@ -12,11 +12,11 @@ use swiftcart_tests::broker::header;
 
 use crate::fixture::{Contract, DEADLINE, unique};
 
-const GIVEN: &str = "lessons.given.v1";
-const GIVEN_DEAD: &str = "lessons.given.dlq";
-const BLOCKED: &str = "lessons.blocked.v1";
-const BLOCKED_DEAD: &str = "lessons.blocked.dlq";
-const GROUP: &str = "contract-consumer";
+pub(crate) const GIVEN: &str = "lessons.given.v1";
+pub(crate) const GIVEN_DEAD: &str = "lessons.given.dlq";
+pub(crate) const BLOCKED: &str = "lessons.blocked.v1";
+pub(crate) const BLOCKED_DEAD: &str = "lessons.blocked.dlq";
+pub(crate) const GROUP: &str = "contract-consumer";
 /// `max_attempts` in the manifest.
 const MAX_ATTEMPTS: i64 = 4;
 
@@ -50,7 +50,13 @@ pub(crate) async fn seen(fixture: &Contract, stem: &str) -> anyhow::Result<Vec<S
         .collect()
 }
 
-async fn give(fixture: &Contract, topic: &str, key: &str, name: &str, mut instruction: Value) -> anyhow::Result<()> {
+pub(crate) async fn give(
+    fixture: &Contract,
+    topic: &str,
+    key: &str,
+    name: &str,
+    mut instruction: Value,
+) -> anyhow::Result<()> {
     instruction["name"] = json!(name);
     let headers = [
         ("traceparent".to_owned(), b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_vec()),
@@ -63,7 +69,7 @@ async fn give(fixture: &Contract, topic: &str, key: &str, name: &str, mut instru
     .await
 }
 
-async fn attempts(fixture: &Contract, stem: &str, least: usize) -> anyhow::Result<Vec<Seen>> {
+pub(crate) async fn attempts(fixture: &Contract, stem: &str, least: usize) -> anyhow::Result<Vec<Seen>> {
     eventually(DEADLINE, "the messages to be seen", || async {
         let all = seen(fixture, stem).await?;
         ensure!(all.len() >= least, "{} of {least} attempts at {stem}", all.len());
@@ -72,7 +78,7 @@ async fn attempts(fixture: &Contract, stem: &str, least: usize) -> anyhow::Resul
     .await
 }
 
-async fn all_committed(fixture: &Contract, topic: &str) -> anyhow::Result<()> {
+pub(crate) async fn all_committed(fixture: &Contract, topic: &str) -> anyhow::Result<()> {
     eventually(DEADLINE, "all offsets to be committed", || async {
         let (done, end) = fixture.broker.progress(GROUP, topic).await?;
         ensure!(done == end, "{done} of {end} in {topic}");

@@ -4,6 +4,7 @@
 
 mod calls;
 mod consume;
+mod dead_letters;
 mod edge;
 mod fixture;
 mod lifecycle;
@@ -52,6 +53,11 @@ fn main() -> ExitCode {
         consume::a_trap_is_retried_and_then_buried,
         consume::a_missing_dependency_pauses_and_buries_nothing,
         consume::a_killed_host_resumes_without_loss,
+        dead_letters::letters_are_listed_shown_and_replayed_once,
+        dead_letters::a_loop_ends_parked_and_is_discarded,
+        dead_letters::only_the_group_that_failed_takes_a_replay,
+        dead_letters::one_run_at_a_time_works_on_a_topic,
+        dead_letters::lag_rises_and_falls_with_an_outage,
         publish::the_outbox_reaches_the_topic_in_order_with_its_headers,
         publish::a_rolled_back_row_is_never_published,
         publish::one_trace_from_the_client_to_the_consumer,

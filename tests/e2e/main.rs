@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         delivery::an_event_delivered_twice_is_applied_once,
         delivery::a_poison_message_is_dead_lettered_with_its_context,
         delivery::a_mail_server_that_was_down_gets_the_mail_once,
+        delivery::an_outage_in_the_middle_of_a_stream_is_worked_off,
         refund::both_ends_of_one_order_give_back_once,
         refund::an_order_that_was_not_charged_gets_nothing,
         refund::a_refund_survives_a_psp_that_is_away,

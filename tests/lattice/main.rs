@@ -12,6 +12,7 @@ mod bad_builds;
 mod builds;
 mod components;
 mod configs;
+mod dead_letters;
 mod death;
 mod links;
 mod load;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         swap::updates_under_load_lose_nothing,
         swap::upgrades_by_wadm_lose_nothing,
         swap::order_and_a_consumer_are_swapped_under_load,
+        dead_letters::a_poisoned_batch_is_replayed_after_the_fix_and_applied_once,
         bad_builds::a_build_without_an_export_is_refused,
         bad_builds::a_build_with_an_unlinked_import_is_refused,
         bad_builds::a_build_that_traps_is_rolled_back,

@@ -159,7 +159,7 @@ async fn update_everywhere(world: &World, component: &str, made: &Build) -> anyh
 }
 
 /// Waits until this build and no other serves the component, wherever that runs.
-async fn serves(world: &World, component: &str, made: &Build) -> anyhow::Result<()> {
+pub(crate) async fn serves(world: &World, component: &str, made: &Build) -> anyhow::Result<()> {
     eventually(SETTLED, &format!("the new {component} to serve"), async || {
         let mut hosts = 0;
         for host in 0..world.hosts.len() {

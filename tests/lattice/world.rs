@@ -32,7 +32,7 @@ pub(crate) struct Built {
     pub(crate) root: PathBuf,
     pub(crate) guests: PathBuf,
     pub(crate) artifacts: PathBuf,
-    host: PathBuf,
+    pub(crate) host: PathBuf,
 }
 
 /// The servers, wadm and two hosts.

@@ -1,6 +1,7 @@
 //! One assigned partition, from the moment it is ours until its last offset is committed. Pure. Invariant: fetching is
 //! paused while the partition is held or its window is full, and only then.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::watermark::Watermark;
@@ -36,18 +37,29 @@ pub(crate) struct Assignment {
     pub(crate) closing: bool,
     bytes: usize,
     paused: bool,
+    /// Offset and timestamp of the messages in the window, ascending; done ones leave at the front.
+    timestamps: VecDeque<(i64, Option<i64>)>,
 }
 
 impl Assignment {
     pub(crate) fn new(partition: TopicPartition) -> Self {
-        Self { partition, watermark: Watermark::default(), running: 0, closing: false, bytes: 0, paused: false }
+        Self {
+            partition,
+            watermark: Watermark::default(),
+            running: 0,
+            closing: false,
+            bytes: 0,
+            paused: false,
+            timestamps: VecDeque::new(),
+        }
     }
 
     /// Notes a message; false if it must be ignored.
-    pub(crate) fn receive(&mut self, offset: i64, bytes: usize) -> bool {
+    pub(crate) fn receive(&mut self, offset: i64, bytes: usize, timestamp_ms: Option<i64>) -> bool {
         let new = self.watermark.receive(offset);
         if new {
             self.bytes += bytes;
+            self.timestamps.push_back((offset, timestamp_ms));
         }
         new
     }
@@ -56,6 +68,15 @@ impl Assignment {
     pub(crate) fn done(&mut self, offset: i64, bytes: usize) {
         self.watermark.done(offset);
         self.bytes = self.bytes.saturating_sub(bytes);
+        let first = self.watermark.first_undone().unwrap_or(i64::MAX);
+        while self.timestamps.front().is_some_and(|(offset, _)| *offset < first) {
+            self.timestamps.pop_front();
+        }
+    }
+
+    /// When the first message that is not done was published.
+    pub(crate) fn oldest_ms(&self) -> Option<i64> {
+        self.timestamps.front().and_then(|(_, timestamp)| *timestamp)
     }
 
     /// Whether fetching must change. Resumes only at half of the limits, so that it does not flutter.
@@ -83,10 +104,10 @@ mod tests {
     fn pauses_at_the_limit_and_resumes_at_half() {
         let mut assignment = assignment();
         for offset in 0..3 {
-            assert!(assignment.receive(offset, 1));
+            assert!(assignment.receive(offset, 1, None));
             assert_eq!(assignment.flow(false, 4), Flow::Keep);
         }
-        assignment.receive(3, 1);
+        assignment.receive(3, 1, None);
         assert_eq!(assignment.flow(false, 4), Flow::Pause);
         assignment.done(0, 1);
         assert_eq!(assignment.flow(false, 4), Flow::Keep);
@@ -99,9 +120,24 @@ mod tests {
         let mut assignment = assignment();
         assert_eq!(assignment.flow(true, 4), Flow::Pause);
         assert_eq!(assignment.flow(false, 4), Flow::Resume);
-        assignment.receive(0, MAX_IN_FLIGHT_BYTES + 1);
+        assignment.receive(0, MAX_IN_FLIGHT_BYTES + 1, None);
         assert_eq!(assignment.flow(false, 4), Flow::Pause);
         assignment.done(0, MAX_IN_FLIGHT_BYTES + 1);
         assert_eq!(assignment.flow(false, 4), Flow::Resume);
+    }
+
+    #[test]
+    fn the_oldest_message_is_the_first_that_is_not_done() {
+        let mut assignment = assignment();
+        assert_eq!(assignment.oldest_ms(), None);
+        for (offset, at) in [(4, 40), (6, 60), (7, 70)] {
+            assignment.receive(offset, 1, Some(at));
+        }
+        assignment.done(6, 1);
+        assert_eq!(assignment.oldest_ms(), Some(40));
+        assignment.done(4, 1);
+        assert_eq!(assignment.oldest_ms(), Some(70));
+        assignment.done(7, 1);
+        assert_eq!(assignment.oldest_ms(), None);
     }
 }

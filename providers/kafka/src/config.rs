@@ -232,8 +232,7 @@ impl ConsumerConfig {
             .set("fetch.wait.max.ms", self.fetch_wait_max_ms.to_string())
             // What librdkafka may hold before our own window: bounded, and looked at again soon after it was full.
             .set("queued.max.messages.kbytes", "16384")
-            .set("fetch.queue.backoff.ms", "20")
-            .set("statistics.interval.ms", "5000");
+            .set("fetch.queue.backoff.ms", "20");
         if let Some(instance) = &self.group_instance_id {
             config.set("group.instance.id", instance);
         }

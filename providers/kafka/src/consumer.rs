@@ -9,17 +9,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::config::{ConsumerConfig, ProducerConfig};
-use crate::dead_letter;
+use crate::dead_letter::{self, mark};
 use crate::delivery::{Graveyard, Workshop};
 use crate::dispatcher::{Dispatcher, Ended, Rules};
 use crate::error::Error;
 use crate::message::Handler;
 use crate::poller::Poller;
 use crate::producer::Producer;
-use crate::topics::ensure_topics;
+use crate::topics::{self, Retention, Wanted};
+use crate::watch::Watch;
 
 /// How long the last commit and leaving the group may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the thread that looks for the metrics may take to end; it has nothing to lose.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Waits between attempts to reach the cluster, or to start again after a fatal error.
 const START_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
@@ -103,13 +107,16 @@ impl Consumer {
     }
 }
 
-/// The topics and their dead letter topics, so that a dead letter never waits for a topic.
+/// The topics, their dead letter topics, so that a dead letter never waits for a topic, and the topic of what became of
+/// dead letters.
 async fn prepare_topics(config: &ConsumerConfig) -> Result<(), Error> {
-    let mut topics = config.topics.clone();
-    topics.extend(config.topics.iter().map(|topic| dead_letter::topic_of(topic)));
+    let topic = |name: String, retention| Wanted { name, partitions: config.partitions, retention };
+    let consumed = config.topics.iter().map(|name| topic(name.clone(), Retention::Brokers));
+    let dead = config.topics.iter().map(|name| topic(dead_letter::topic_of(name), Retention::Forever));
+    let mut topics: Vec<Wanted> = consumed.chain(dead).chain([mark::topic()]).collect();
     topics.sort();
     topics.dedup();
-    ensure_topics(&config.connection, &topics, config.partitions, config.replication_factor).await
+    topics::ensure(&config.connection, &topics, config.replication_factor).await
 }
 
 /// One membership of the group.
@@ -119,6 +126,7 @@ async fn session(
     shutdown: &CancellationToken,
     status: &watch::Sender<Status>,
 ) -> Result<(), Error> {
+    let watch = Watch::start(config)?;
     let (poller, handle, mut events) = Poller::start(config)?;
     status.send_modify(|status| status.started = true);
     let dispatcher = Dispatcher::new(Rules::from(config), workshop, handle, status.clone());
@@ -128,6 +136,7 @@ async fn session(
     if !poller.stop(offsets, LEAVE_TIMEOUT).await {
         tracing::warn!(group = config.group_id, "leaving the group takes long; it is left to time out");
     }
+    watch.stop(WATCH_TIMEOUT).await;
     match ended {
         Ended::Shutdown => Ok(()),
         Ended::Fatal(reason) => Err(Error::Fatal(reason)),

@@ -1,6 +1,31 @@
 //! What is buried, where, and with which inscription. Pure. Invariant: key, payload and the original headers are kept
 //! unchanged, so that a dead letter can be replayed as it was; everything we add has the prefix `dlq-`, and is
 //! replaced, not repeated, when a replayed message dies again.
+//!
+//! Below it, what an operator does with the dead: `letter` reads one, `filter` chooses, `mark` notes what became of
+//! it, `desk` joins them to the cluster (ADR 0017).
+
+mod audit;
+mod batch;
+mod desk;
+mod filter;
+mod ledger;
+mod letter;
+pub(crate) mod mark;
+mod marks;
+mod replay;
+mod run;
+mod summary;
+pub(crate) mod tail;
+
+pub use audit::AUDIT_TOPIC;
+pub use desk::{Desk, DeskError, Operation, Report, Selection};
+pub use filter::Filter;
+pub(crate) use ledger::{Depth, Ledger};
+pub use letter::{Letter, Place};
+pub use mark::{MARKS_TOPIC, State};
+pub use replay::{Fate, fate};
+pub use summary::{Cause, Summary};
 
 use crate::message::{Header, Message, Record};
 
@@ -9,6 +34,16 @@ pub const HEADER_PREFIX: &str = "dlq-";
 
 /// How often a message was replayed out of the dead letters; whoever replays it counts it up.
 pub const REPLAY_COUNT: &str = "dlq-replay-count";
+
+/// On a replayed message: the group that it is for. The other groups of its topic have handled it already, and skip it.
+pub const REPLAY_GROUP: &str = "dlq-replay-group";
+
+/// On a replayed message: the dead letter that it was, as `topic/partition/offset`.
+pub const REPLAY_OF: &str = "dlq-replay-of";
+
+/// What a replayed message keeps of its first death, so that the inscription of a second one tells the beginning too.
+const ORIGIN: [&str; 4] =
+    ["dlq-original-partition", "dlq-original-offset", "dlq-original-timestamp", "dlq-first-failure-at"];
 
 /// A reason longer than this is cut: it is text of others.
 const MAX_REASON_BYTES: usize = 1_024;
@@ -56,27 +91,44 @@ pub fn topic_of(original: &str) -> String {
     format!("{stem}.dlq")
 }
 
+/// Whether a message was replayed out of the dead letters of another group than this.
+pub(crate) fn is_replay_for_another(message: &Message, group: &str) -> bool {
+    message.header(REPLAY_GROUP).is_some_and(|wanted| wanted != group)
+}
+
 /// The record that is sent to the dead letter topic.
 pub(crate) fn record(message: &Message, obituary: &Obituary) -> Record {
     let replays = message.header(REPLAY_COUNT).and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
+    // What a replay brought along of the first death counts only if it is a replay.
+    let first = |name: &str, now: String| {
+        let brought = message.header(name).filter(|value| replays > 0 && value.parse::<i64>().is_ok());
+        brought.map_or(now, str::to_owned)
+    };
     let timestamp = message.timestamp_ms.map(|at| at.to_string()).unwrap_or_default();
+    let [partition, offset, original_timestamp, first_failure] = ORIGIN;
     let added = [
         ("dlq-original-topic", message.topic.clone()),
-        ("dlq-original-partition", message.partition.to_string()),
-        ("dlq-original-offset", message.offset.to_string()),
-        ("dlq-original-timestamp", timestamp),
+        (partition, first(partition, message.partition.to_string())),
+        (offset, first(offset, message.offset.to_string())),
+        (original_timestamp, first(original_timestamp, timestamp)),
         ("dlq-group", obituary.group.clone()),
         ("dlq-reason", cut(&obituary.reason)),
         ("dlq-failure-class", obituary.class.as_str().to_owned()),
         ("dlq-attempts", obituary.attempts.to_string()),
-        ("dlq-first-failure-at", obituary.first_failure_at_ms.to_string()),
+        (first_failure, first(first_failure, obituary.first_failure_at_ms.to_string())),
         ("dlq-last-failure-at", obituary.last_failure_at_ms.to_string()),
         ("dlq-component-digest", obituary.component_digest.clone()),
         (REPLAY_COUNT, replays.to_string()),
     ];
     let kept = message.headers.iter().filter(|header| !header.name.starts_with(HEADER_PREFIX)).cloned();
     let headers = kept.chain(added.into_iter().map(|(name, value)| Header::new(name, value))).collect();
-    Record { topic: topic_of(&message.topic), key: message.key.clone(), payload: message.payload.clone(), headers }
+    Record {
+        topic: topic_of(&message.topic),
+        key: message.key.clone(),
+        partition: None,
+        payload: message.payload.clone(),
+        headers,
+    }
 }
 
 fn cut(reason: &str) -> String {
@@ -181,6 +233,34 @@ mod tests {
         assert_eq!(of("dlq-reason"), [b"no".to_vec()]);
         assert_eq!(of("dlq-replay-count"), [b"2".to_vec()]);
         assert_eq!(of("a"), [b"b".to_vec()]);
+    }
+
+    #[test]
+    fn a_replay_that_dies_again_tells_where_it_began_and_a_forger_does_not() {
+        let brought =
+            [("dlq-original-offset", "7"), ("dlq-first-failure-at", "0"), ("dlq-original-timestamp", "long ago")];
+        let of = |record: &Record, name: &str| {
+            let found = record.headers.iter().find(|header| header.name == name).unwrap();
+            String::from_utf8(found.value.clone()).unwrap()
+        };
+        let replayed = record(&message(&[&brought[..], &[("dlq-replay-count", "1")]].concat()), &obituary());
+        assert_eq!(
+            (of(&replayed, "dlq-original-offset"), of(&replayed, "dlq-first-failure-at")),
+            ("7".into(), "0".into())
+        );
+        assert_eq!(of(&replayed, "dlq-original-timestamp"), "1700000000000", "what is no number is not believed");
+        let forged = record(&message(&brought), &obituary());
+        assert_eq!(
+            (of(&forged, "dlq-original-offset"), of(&forged, "dlq-first-failure-at")),
+            ("42".into(), "1".into())
+        );
+    }
+
+    #[test]
+    fn a_replay_is_for_its_group_alone() {
+        let replay = message(&[(REPLAY_GROUP, "stock")]);
+        assert!(!is_replay_for_another(&replay, "stock") && is_replay_for_another(&replay, "mail"));
+        assert!(!is_replay_for_another(&message(&[]), "mail"));
     }
 
     #[test]

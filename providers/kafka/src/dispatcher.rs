@@ -15,7 +15,8 @@ use crate::assignment::{Assignment, Flow, Offsets, TopicPartition};
 use crate::backoff::Backoff;
 use crate::config::ConsumerConfig;
 use crate::consumer::Status;
-use crate::delivery::{Delivery, Finished, Workshop};
+use crate::dead_letter;
+use crate::delivery::{Delivery, Finished, Workshop, wall_clock_ms};
 use crate::lanes::{AssignmentId, LaneId, Lanes};
 use crate::message::Message;
 use crate::telemetry;
@@ -159,7 +160,10 @@ impl<C: Control> Dispatcher<C> {
                         }
                     }
                 }
-                _ = commits.tick() => self.commit(),
+                _ = commits.tick() => {
+                    self.commit();
+                    self.tell_age();
+                }
                 () = sleep_until(wake) => self.end_overdue_revocations(),
             }
         }
@@ -228,8 +232,13 @@ impl<C: Control> Dispatcher<C> {
         let partition = TopicPartition { topic: message.topic.as_str().into(), partition: message.partition };
         let Some(&id) = self.current.get(&partition) else { return };
         let Some(assignment) = self.assignments.get_mut(&id) else { return };
-        if assignment.closing || !assignment.receive(message.offset, message.bytes()) {
+        if assignment.closing || !assignment.receive(message.offset, message.bytes(), message.timestamp_ms) {
             return;
+        }
+        if dead_letter::is_replay_for_another(&message, &self.workshop.group) {
+            telemetry::skipped(&message.topic, &self.workshop.group);
+            assignment.done(message.offset, message.bytes());
+            return self.regulate(id);
         }
         let lane = LaneId { assignment: id, key: message.key.as_deref().map(Arc::from) };
         self.lanes.push(&lane, Delivery::new(message));
@@ -324,6 +333,20 @@ impl<C: Control> Dispatcher<C> {
             Some((assignment.partition.clone(), assignment.watermark.take_position()?))
         };
         ids.iter().filter_map(position).collect()
+    }
+
+    /// How long the oldest message of each topic has waited that we know of and have not done.
+    fn tell_age(&self) {
+        let now = i64::try_from(wall_clock_ms()).unwrap_or(i64::MAX);
+        let mut ages: HashMap<&str, i64> = HashMap::new();
+        for assignment in self.current.values().filter_map(|id| self.assignments.get(id)) {
+            let age = assignment.oldest_ms().map_or(0, |at| now.saturating_sub(at).max(0));
+            let oldest = ages.entry(&assignment.partition.topic).or_default();
+            *oldest = age.max(*oldest);
+        }
+        for (topic, age_ms) in ages {
+            telemetry::oldest_message(topic, &self.workshop.group, age_ms);
+        }
     }
 
     fn tell_status(&self) {

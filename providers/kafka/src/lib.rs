@@ -29,6 +29,7 @@ mod producer;
 mod telemetry;
 mod throttle;
 mod topics;
+mod watch;
 mod watermark;
 
 pub use config::{ConsumerConfig, ProducerConfig};

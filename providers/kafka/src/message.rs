@@ -96,6 +96,8 @@ pub struct Record {
     pub topic: String,
     /// Its key, which decides the partition; without one the partition is random.
     pub key: Option<Vec<u8>>,
+    /// A partition instead of the one that the key decides: for a record that goes back to where it came from.
+    pub partition: Option<i32>,
     /// Its payload.
     pub payload: Vec<u8>,
     /// Its headers, in order.

@@ -13,7 +13,6 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
@@ -51,10 +50,6 @@ impl ClientContext for Rebalances {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.side.error(error, reason);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        self.side.stats(statistics);
     }
 }
 

@@ -148,6 +148,9 @@ async fn enqueue(client: &Client, record: &Record, deadline: Instant) -> Result<
     if let Some(key) = &record.key {
         wire = wire.key(key);
     }
+    if let Some(partition) = record.partition {
+        wire = wire.partition(partition);
+    }
     loop {
         match client.send_result(wire) {
             Ok(delivery) => return Ok(delivery),
@@ -246,7 +249,13 @@ mod tests {
         };
         let producer = Producer::new(config).unwrap();
         let before = producer.current();
-        let record = || Record { topic: "t".to_owned(), key: None, payload: b"x".to_vec(), headers: Vec::new() };
+        let record = || Record {
+            topic: "t".to_owned(),
+            key: None,
+            partition: None,
+            payload: b"x".to_vec(),
+            headers: Vec::new(),
+        };
         let first = producer.send_all(vec![record(), record()]).await;
         assert!(first.iter().all(|result| matches!(result, Err(ProduceError::Unacknowledged(_)))), "{first:?}");
         assert!(!Arc::ptr_eq(&before, &producer.current()), "a new producer");
@@ -263,6 +272,7 @@ mod tests {
         let record = |bytes| Record {
             topic: "t".to_owned(),
             key: None,
+            partition: None,
             payload: vec![0; bytes],
             headers: vec![Header::new("a", "b")],
         };

@@ -38,6 +38,28 @@ pub(crate) fn assignment(group: &str, assigned: usize, held: usize) {
     gauge!("swiftcart_kafka_held_partitions", "group" => group.to_owned()).set(count(held));
 }
 
+/// A message was replayed out of the dead letters for another group.
+pub(crate) fn skipped(topic: &str, group: &str) {
+    counter!("swiftcart_kafka_skipped_replays_total", "topic" => topic.to_owned(), "group" => group.to_owned())
+        .increment(1);
+}
+
+/// How long the oldest message that is known and not done has waited; 0 if there is none.
+pub(crate) fn oldest_message(topic: &str, group: &str, age_ms: i64) {
+    gauge!("swiftcart_kafka_oldest_message_seconds", "topic" => topic.to_owned(), "group" => group.to_owned())
+        .set(seconds(age_ms));
+}
+
+/// Dead letters of a group that nobody has dealt with, by what keeps them, and how long the oldest has waited.
+pub(crate) fn dead_letters(topic: &str, group: &str, open: usize, parked: usize, oldest_ms: i64) {
+    for (state, letters) in [("open", open), ("parked", parked)] {
+        let labels = [("topic", topic.to_owned()), ("group", group.to_owned()), ("state", state.to_owned())];
+        gauge!("swiftcart_kafka_dead_letters", &labels).set(count(letters));
+    }
+    gauge!("swiftcart_kafka_oldest_dead_letter_seconds", "topic" => topic.to_owned(), "group" => group.to_owned())
+        .set(seconds(oldest_ms));
+}
+
 /// High watermark minus committed offset of one partition.
 pub(crate) fn lag(topic: &str, partition: i32, group: &str, messages: i64) {
     let labels = [("topic", topic.to_owned()), ("partition", partition.to_string()), ("group", group.to_owned())];
@@ -53,6 +75,11 @@ pub(crate) fn published(topic: &str, outcome: &'static str) {
 /// A producer was replaced after a fatal error.
 pub(crate) fn producer_recreated() {
     counter!("swiftcart_kafka_producer_recreated_total").increment(1);
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a gauge is a float; so many milliseconds are no age")]
+fn seconds(milliseconds: i64) -> f64 {
+    milliseconds as f64 / 1_000.0
 }
 
 fn count(value: usize) -> f64 {

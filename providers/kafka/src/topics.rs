@@ -21,6 +21,25 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause between two looks at the metadata.
 const METADATA_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long the records of a topic that has to be created are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Retention {
+    /// As the brokers are set.
+    Brokers,
+    /// For ever: what nobody has looked at must not vanish by itself.
+    Forever,
+    /// The last record of each key, for ever.
+    LastOfKey,
+}
+
+/// A topic that has to be there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Wanted {
+    pub(crate) name: String,
+    pub(crate) partitions: i32,
+    pub(crate) retention: Retention,
+}
+
 /// Creates the topics that are missing and waits until every partition of all of them has a leader. A topic that exists
 /// is left as it is: adding partitions would move keys, so another number of partitions is only warned about.
 ///
@@ -33,11 +52,18 @@ pub async fn ensure_topics(
     partitions: i32,
     replication_factor: i32,
 ) -> Result<(), Error> {
+    let plain = |name: &String| Wanted { name: name.clone(), partitions, retention: Retention::Brokers };
+    let wanted: Vec<Wanted> = topics.iter().map(plain).collect();
+    ensure(connection, &wanted, replication_factor).await
+}
+
+/// As [`ensure_topics`], for topics that differ.
+pub(crate) async fn ensure(connection: &Connection, topics: &[Wanted], replication_factor: i32) -> Result<(), Error> {
     let deadline = Instant::now() + PATIENCE;
     let config = connection.client_config();
     let admin = AdminClient::from_config_and_context(&config, Context::new(None)).map_err(invalid)?;
     let admin = Arc::new(admin);
-    let result = create_and_wait(&admin, topics, partitions, replication_factor, deadline).await;
+    let result = create_and_wait(&admin, topics, replication_factor, deadline).await;
     // Dropping the client joins its thread, which may take a moment.
     tokio::task::spawn_blocking(move || drop(admin));
     result
@@ -45,13 +71,12 @@ pub async fn ensure_topics(
 
 async fn create_and_wait(
     admin: &Arc<AdminClient<Context>>,
-    topics: &[String],
-    partitions: i32,
+    topics: &[Wanted],
     replication_factor: i32,
     deadline: Instant,
 ) -> Result<(), Error> {
-    create(admin, topics, partitions, replication_factor).await?;
-    for topic in topics {
+    create(admin, topics, replication_factor).await?;
+    for Wanted { name: topic, partitions, .. } in topics {
         loop {
             let client = Arc::clone(admin);
             let name = topic.clone();
@@ -61,7 +86,7 @@ async fn create_and_wait(
                 .map_err(|error| Error::Unavailable(format!("the look at the metadata was cut short: {error}")))?;
             match seen {
                 Ok(Some(found)) => {
-                    if found != partitions {
+                    if found != *partitions {
                         tracing::warn!(
                             topic,
                             found,
@@ -83,16 +108,8 @@ async fn create_and_wait(
     Ok(())
 }
 
-async fn create(
-    admin: &AdminClient<Context>,
-    topics: &[String],
-    partitions: i32,
-    replication_factor: i32,
-) -> Result<(), Error> {
-    let wanted: Vec<NewTopic<'_>> = topics
-        .iter()
-        .map(|topic| NewTopic::new(topic, partitions, TopicReplication::Fixed(replication_factor)))
-        .collect();
+async fn create(admin: &AdminClient<Context>, topics: &[Wanted], replication_factor: i32) -> Result<(), Error> {
+    let wanted: Vec<NewTopic<'_>> = topics.iter().map(|topic| new_topic(topic, replication_factor)).collect();
     if wanted.is_empty() {
         return Ok(());
     }
@@ -106,7 +123,7 @@ async fn create(
     };
     for result in results {
         match result {
-            Ok(topic) => tracing::info!(topic, partitions, replication_factor, "topic created"),
+            Ok(topic) => tracing::info!(topic, replication_factor, "topic created"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((
                 topic,
@@ -123,6 +140,17 @@ async fn create(
         }
     }
     Ok(())
+}
+
+fn new_topic(topic: &Wanted, replication_factor: i32) -> NewTopic<'_> {
+    let new = NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(replication_factor));
+    match topic.retention {
+        Retention::Brokers => new,
+        Retention::Forever => {
+            new.set("cleanup.policy", "delete").set("retention.ms", "-1").set("retention.bytes", "-1")
+        }
+        Retention::LastOfKey => new.set("cleanup.policy", "compact"),
+    }
 }
 
 /// The number of partitions, if every one has a leader.

@@ -44,6 +44,11 @@ impl Watermark {
         }
     }
 
+    /// The first message that is not done.
+    pub(crate) fn first_undone(&self) -> Option<i64> {
+        self.pending.front().map(|(offset, _)| *offset)
+    }
+
     /// How many messages the window holds, done or not.
     pub(crate) fn in_flight(&self) -> usize {
         self.pending.len()

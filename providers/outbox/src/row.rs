@@ -28,6 +28,7 @@ impl Row {
         Ok(Record {
             topic: self.topic.clone(),
             key: Some(self.key.clone().into_bytes()),
+            partition: None,
             payload: self.payload.clone().into_bytes(),
             headers: headers.iter().map(header).collect::<Result<_, _>>()?,
         })

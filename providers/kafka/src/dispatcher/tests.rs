@@ -19,7 +19,7 @@ use crate::consumer::Status;
 use crate::delivery::{Graveyard, Workshop};
 use crate::dispatcher::{Control, Dispatcher, Ended, Event, Rules};
 use crate::error::ProduceError;
-use crate::message::{Failure, Handler, Message, Record};
+use crate::message::{Failure, Handler, Header, Message, Record};
 
 /// What the broker client was asked, and the last offset committed per partition.
 type Recorded = (Vec<String>, HashMap<i32, i64>);
@@ -156,13 +156,17 @@ impl Bench {
     }
 
     async fn send(&self, partition: i32, offset: i64, key: &str, script: &str) {
+        self.send_with(partition, offset, key, script, Vec::new()).await;
+    }
+
+    async fn send_with(&self, partition: i32, offset: i64, key: &str, script: &str, headers: Vec<Header>) {
         let message = Message {
             topic: "t".to_owned(),
             partition,
             offset,
             timestamp_ms: None,
             key: (!key.is_empty()).then(|| key.as_bytes().to_vec()),
-            headers: Vec::new(),
+            headers,
             payload: script.as_bytes().to_vec(),
             attempt: 0,
         };
@@ -229,6 +233,18 @@ async fn rejected_and_exhausted_messages_are_buried_before_they_count_as_done() 
     assert_eq!(told("dlq-attempts"), ["1", "3", "3"]);
     assert!(told("dlq-reason").contains(&"the handler panicked".to_owned()));
     assert!(bench.recorder.calls().contains(&"pause 0".to_owned()), "a refused dead letter pauses the partition");
+}
+
+#[tokio::test]
+async fn a_replay_for_another_group_is_passed_by_and_committed() {
+    let bench = Bench::start(|_| {}).await;
+    let replay = |group: &str| vec![Header::new(crate::dead_letter::REPLAY_GROUP, group)];
+    bench.send_with(0, 0, "a", "o", replay("another")).await;
+    bench.send_with(0, 1, "a", "o", replay("g")).await;
+    bench.send_with(0, 2, "a", "j", replay("another")).await;
+    eventually("all is committed", || bench.recorder.committed(0) == Some(3)).await;
+    assert_eq!(bench.script.begun.lock().unwrap().clone(), [(1, 1)]);
+    assert!(bench.grave.buried.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -59,6 +59,7 @@ fn record(key: &str, payload: &str) -> kafka::Record {
     kafka::Record {
         topic: TOPIC.to_owned(),
         key: Some(key.into()),
+        partition: None,
         payload: payload.into(),
         headers: vec![kafka::Header::new("traceparent", trace)],
     }

@@ -46,6 +46,10 @@ enum Conduct {
         times: u32,
     },
     Reject,
+    /// Rejects until the table `gates` has this name: as code does that is replaced by better code.
+    RejectUnless {
+        gate: String,
+    },
     /// Takes that long, then works; a second row says that it did.
     Wait {
         ms: u64,
@@ -102,6 +106,8 @@ impl kafka::Guest for Component {
                 record(&message, &format!("{} is done", instruction.name))
             }
             Conduct::Reject => Err(kafka::Failure::Reject("asked to reject".to_owned())),
+            Conduct::RejectUnless { gate } if gate_is_open(&gate)? => Ok(()),
+            Conduct::RejectUnless { gate } => Err(kafka::Failure::Reject(format!("not before {gate}"))),
             Conduct::Gate { gate } if gate_is_open(&gate)? => Ok(()),
             Conduct::Gate { gate } => Err(kafka::Failure::DependencyDown(format!("{gate} is shut"))),
             Conduct::Trap => std::process::abort(),
