@@ -1,6 +1,7 @@
 //! The only reader of arguments, environment and configuration files. Everything is read once, checked before anything connects, and
 //! handed on as values; every problem is told, not only the first.
 
+mod breaker;
 mod lattice;
 
 use std::io::{IsTerminal, Read};
@@ -17,6 +18,7 @@ use crate::manifest::{
     SecretSource,
 };
 use crate::telemetry::{LogConfig, LogFormat};
+pub use breaker::{BreakerArguments, BreakerCommand};
 pub use lattice::{
     BUILTIN_LABELS, CallArguments, ControlArguments, LatticeArguments, LatticeConfig, LatticeConfigError, NatsServer,
     started_by_wash,
@@ -50,6 +52,8 @@ pub enum Command {
     Check(HostArguments),
     /// Joins a wasmCloud lattice and does what wash and wadm say.
     Lattice(Box<LatticeArguments>),
+    /// Shows and changes the circuit breakers of a host that runs.
+    Breaker(BreakerArguments),
 }
 
 /// For reading the environment alone.
@@ -73,7 +77,7 @@ impl Cli {
             }
             None => Err(Self::command_line().error(
                 clap::error::ErrorKind::MissingSubcommand,
-                "expected `run`, `check` or `lattice` (or an environment with WASMCLOUD_* variables, as `wash up` sets them)",
+                "expected `run`, `check`, `lattice` or `breaker` (or an environment with WASMCLOUD_* variables, as `wash up` sets them)",
             )),
         }
     }

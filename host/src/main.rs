@@ -38,6 +38,7 @@ async fn main() -> ExitCode {
             Ok(config) => app::lattice::run(config).await,
             Err(error) => Err(error.into()),
         },
+        Command::Breaker(arguments) => app::breaker::run(arguments).await,
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
