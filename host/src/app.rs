@@ -5,6 +5,7 @@
 //! then relays, consumers and timers start; the edge comes last. On a lattice the same happens piece by piece, as the lattice asks for it.
 //! Stop: no new requests, messages or ticks; what runs is finished within the drain time; then the process ends.
 
+pub mod breaker;
 mod frame;
 pub mod lattice;
 mod parts;

@@ -1,6 +1,7 @@
 //! The only reader of arguments, environment and configuration files. Everything is read once, checked before anything connects, and
 //! handed on as values; every problem is told, not only the first.
 
+mod breaker;
 mod dead_letters;
 mod lattice;
 
@@ -18,6 +19,7 @@ use crate::manifest::{
     SecretSource,
 };
 use crate::telemetry::{LogConfig, LogFormat};
+pub use breaker::{BreakerArguments, BreakerCommand};
 pub use dead_letters::{
     ChoiceArguments, ClusterArguments, DeadLetterArguments, DeadLetterCommand, DiscardArguments, FilterArguments,
     ListArguments, OperatorArguments, ReplayArguments, ShowArguments,
@@ -57,6 +59,8 @@ pub enum Command {
     Lattice(Box<LatticeArguments>),
     /// Looks at dead letters, publishes them again, or gives them up.
     Dlq(Box<DeadLetterArguments>),
+    /// Shows and changes the circuit breakers of a host that runs.
+    Breaker(BreakerArguments),
 }
 
 /// For reading the environment alone.
@@ -80,7 +84,7 @@ impl Cli {
             }
             None => Err(Self::command_line().error(
                 clap::error::ErrorKind::MissingSubcommand,
-                "expected `run`, `check`, `lattice` or `dlq` (or an environment with WASMCLOUD_* variables, as `wash up` sets them)",
+                "expected `run`, `check`, `lattice`, `dlq` or `breaker` (or an environment with WASMCLOUD_* variables, as `wash up` sets them)",
             )),
         }
     }

@@ -1,6 +1,7 @@
-//! The admin port: is this process alive, is it ready for traffic, what does it measure, what does it run. Nothing here changes anything,
-//! and the port is never the one that shoppers reach.
+//! The admin port: is this process alive, is it ready for traffic, what does it measure, what does it run, where do its breakers stand. Nothing
+//! here changes anything but an operator's word about a breaker, and the port is never the one that shoppers reach.
 
+mod breakers;
 mod readiness;
 
 use std::convert::Infallible;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use readiness::{CheckHandle, Readiness, ReadinessHandle};
 
+use crate::link::Guards;
 use crate::telemetry::names;
 
 /// Probes and scrapers keep a handful of connections; more wait in the kernel's queue.
@@ -60,6 +62,8 @@ pub struct AdminState {
     pub metrics: PrometheusHandle,
     /// For `/v1/inventory`.
     pub inventory: Box<dyn Inventory>,
+    /// For `/v1/breakers`.
+    pub guards: Arc<Guards>,
 }
 
 /// The admin port cannot be opened.
@@ -137,8 +141,8 @@ impl AdminServer {
 
 async fn serve(stream: TcpStream, state: Arc<AdminState>, stop: CancellationToken) {
     let service = service_fn(|request: Request<Incoming>| {
-        let response = state.answer(request.method(), request.uri().path());
-        async move { Ok::<_, Infallible>(response) }
+        let state = state.clone();
+        async move { Ok::<_, Infallible>(state.answer(request).await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT);
@@ -156,8 +160,10 @@ async fn serve(stream: TcpStream, state: Arc<AdminState>, stop: CancellationToke
 }
 
 impl AdminState {
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
-        let (path, response) = match path {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (parts, body) = request.into_parts();
+        let method = &parts.method;
+        let (path, response) = match parts.uri.path() {
             "/healthz" => {
                 ("/healthz", self.when_read(method, || respond_json(StatusCode::OK, &json!({"status": "alive"}))))
             }
@@ -165,6 +171,12 @@ impl AdminState {
             "/metrics" => ("/metrics", self.when_read(method, || self.measures())),
             "/v1/inventory" => {
                 ("/v1/inventory", self.when_read(method, || respond_json(StatusCode::OK, &self.inventory.snapshot())))
+            }
+            "/v1/breakers" => {
+                ("/v1/breakers", self.when_read(method, || respond_json(StatusCode::OK, &self.guards.breakers())))
+            }
+            path if path.starts_with(breakers::PREFIX) => {
+                ("/v1/breakers/{id}", breakers::change(&self.guards, &parts, body).await)
             }
             _ => ("other", respond_json(StatusCode::NOT_FOUND, &json!({"status": "not found"}))),
         };

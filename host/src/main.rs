@@ -39,6 +39,7 @@ async fn main() -> ExitCode {
             Err(error) => Err(error.into()),
         },
         Command::Dlq(arguments) => dead_letters::run(arguments, &ProcessSecrets).await,
+        Command::Breaker(arguments) => app::breaker::run(arguments).await,
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

@@ -10,6 +10,7 @@ mod image;
 mod interface;
 mod options;
 mod planner;
+mod policy;
 mod problem;
 mod settings;
 mod sources;
@@ -19,6 +20,8 @@ pub use image::{BuiltinKind, ImageError, ImageReference};
 pub use interface::Interface;
 pub use options::{OptionError, Reuse, RuntimeOptions};
 pub use planner::plan;
+pub(crate) use policy::PREFIX as POLICY_PREFIX;
+pub use policy::{BreakerPolicy, BreakerWindow, BulkheadPolicy, LinkPolicy, PolicyError, RetryPolicy};
 pub use problem::PlanError;
 pub use settings::Settings;
 pub use sources::{ExternalConfigs, MapSecrets, SecretBackend, SecretError, SecretSource};
@@ -114,7 +117,7 @@ pub struct LinkPlan {
     pub package: String,
     /// WIT interfaces without version, at least one.
     pub interfaces: Vec<String>,
-    /// Settings of the calling side.
+    /// Settings of the calling side; its keys `policy.*` are the link's policy ([`LinkPolicy::read`]).
     pub source_config: Settings,
     /// Settings of the called side.
     pub target_config: Settings,

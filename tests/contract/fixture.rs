@@ -70,7 +70,8 @@ impl Contract {
         self.through("edge-narrow").await
     }
 
-    async fn through(&self, edge: &str) -> anyhow::Result<Probe> {
+    /// Whatever is behind an edge of this name.
+    pub(crate) async fn through(&self, edge: &str) -> anyhow::Result<Probe> {
         Probe::new(self.edge(edge).await?, self.client.token("tester", ALL_SCOPES)?)
     }
 

@@ -10,6 +10,7 @@ mod fixture;
 mod lifecycle;
 mod mail;
 mod outgoing;
+mod policy;
 mod postgres;
 mod probe;
 mod publish;
@@ -79,6 +80,11 @@ fn main() -> ExitCode {
         outgoing::the_trace_goes_along_and_nothing_is_forged,
         outgoing::an_answer_is_not_waited_for_beyond_the_deadline,
         timer::timers_tick_and_work_makes_the_next_tick_come_at_once,
+        policy::a_breaker_opens_lets_probes_through_and_recovers,
+        policy::a_deadline_cuts_and_slow_calls_open_the_breaker,
+        policy::a_full_bulkhead_refuses_at_once,
+        policy::only_what_did_nothing_is_tried_again,
+        policy::an_operator_holds_a_breaker,
         lifecycle::configuration_reaches_the_component,
         lifecycle::the_admin_port_tells_what_runs,
         lifecycle::a_running_request_is_finished_before_the_end,

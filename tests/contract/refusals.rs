@@ -71,7 +71,7 @@ async fn host(fixture: &Contract, command: &str, yaml: &str, environment: &[(&st
     let folder = tempfile::tempdir()?;
     let (artifacts, manifest) = (folder.path().join("artifacts"), folder.path().join("manifest.yaml"));
     std::fs::create_dir(&artifacts)?;
-    for guest in ["probe", "echo", "consumer", "unlinked"] {
+    for guest in ["probe", "echo", "caller", "consumer", "unlinked"] {
         let file = format!("{guest}.wasm");
         ensure_file(&fixture.built.guests.join(&file))?;
         std::fs::copy(fixture.built.guests.join(&file), artifacts.join(&file))?;
@@ -186,6 +186,32 @@ pub(crate) async fn the_manifest_must_make_sense(fixture: &mut Contract) -> anyh
         ),
         Refused::new("host.queue_limit", "host.queue_size", &["`host.queue_size` is not known"]),
         Refused::new(
+            "policy.breaker.open_ms: \"500\"",
+            "policy.breaker.open: \"500\"",
+            &[
+                "link `caller-breaker` -> `policy-echo` (test:calls), source: `policy.breaker.open` is not known, expected one of",
+            ],
+        ),
+        Refused::new(
+            "policy.bulkhead.max_concurrent: \"2\"",
+            "policy.bulkhead.max_concurrent: many",
+            &[
+                "link `caller-bulkhead` -> `policy-echo` (test:calls), source: `policy.bulkhead.max_concurrent` is `many`",
+            ],
+        ),
+        Refused::new(
+            "address: 127.0.0.1:0\n                    body_limit_bytes",
+            "policy.deadline_ms: \"10\"\n                    body_limit_bytes",
+            &["link `edge-strict` -> `probe` (wasi:http) has a policy, but a capability calls over it"],
+        ),
+        Refused::new(
+            "acquire_timeout_ms: \"1000\"",
+            "policy.deadline_ms: \"1000\"",
+            &[
+                "link `probe` -> `postgres` (swiftcart:postgres), target: `policy.deadline_ms` is a key of a link's policy",
+            ],
+        ),
+        Refused::new(
             "              name: narrow-echo\n",
             "              name: nobody\n",
             &["leads nowhere", "`nobody`"],
@@ -258,6 +284,12 @@ pub(crate) async fn settings_are_checked_before_anything_serves(fixture: &mut Co
         let output = host(fixture, "run", &changed, &[]).await?;
         refused(&output, says).with_context(|| format!("{from:?} -> {to:?}"))?;
     }
+    let policy = "            source:\n              config: [{name: database-policy, properties: {policy.retry.attempts: '3'}}]\n            target:\n              name: postgres\n              config:\n                - name: probe-database";
+    let target = "            target:\n              name: postgres\n              config:\n                - name: probe-database";
+    ensure!(yaml.contains(target), "the manifest does not hold {target:?}");
+    let output = host(fixture, "run", &apart(&yaml.replacen(target, policy, 1)), &[]).await?;
+    let says = "link `probe` -> `postgres` (swiftcart:postgres): `policy.retry` is not enforced on links to the built-in capability postgres";
+    refused(&output, &[says])?;
     let secret = [("SWIFTCART_ORDERS_DATABASE_URL", "mysql://shop:hunter2@127.0.0.1/orders")];
     let output = host(fixture, "run", &yaml, &secret).await?;
     refused(&output, &["the link from probe to a capability postgres", "url"])?;

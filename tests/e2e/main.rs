@@ -5,6 +5,7 @@
 
 mod access;
 mod bad_input;
+mod breaker;
 mod cancel;
 mod delivery;
 mod drift;
@@ -33,6 +34,8 @@ fn main() -> ExitCode {
         refusals::an_unreachable_psp_is_503_and_the_key_may_try_again,
         refusals::an_unknown_outcome_is_202_and_settles,
         refusals::one_unit_and_twenty_buyers,
+        breaker::a_failing_psp_is_refused_fast_and_recovers,
+        breaker::a_silent_psp_slows_nobody_else,
         idempotency::a_repeated_key_replays_byte_for_byte,
         idempotency::a_key_with_another_request_is_refused,
         idempotency::one_key_raced_makes_one_order,

@@ -108,11 +108,11 @@ impl Payments for Host {
             currency: order.currency.to_string(),
             method: method.to_owned(),
         })
-        .into()
+        .map_or_else(Into::into, Into::into)
     }
 
     fn settle(&self, order_id: Uuid) -> Outcome {
-        payments::settle(&order_id.to_string()).into()
+        payments::settle(&order_id.to_string()).map_or_else(Into::into, Into::into)
     }
 }
 
@@ -130,8 +130,17 @@ impl From<payments::Outcome> for Outcome {
                 model::Decline { code: decline.code, message: decline.message },
                 decline.payment.map(Into::into),
             ),
-            payments::Outcome::Unavailable(reason) => Self::Unavailable(reason),
+            payments::Outcome::NotCharged(reason) | payments::Outcome::Unavailable(reason) => Self::Unavailable(reason),
             payments::Outcome::Unknown(reason) => Self::Unknown(reason),
+        }
+    }
+}
+
+impl From<payments::Failure> for Outcome {
+    fn from(failure: payments::Failure) -> Self {
+        match failure {
+            payments::Failure::Unavailable(reason) => Self::NotAsked(reason),
+            payments::Failure::Uncertain(reason) => Self::Unknown(reason),
         }
     }
 }

@@ -227,6 +227,8 @@ pub enum Outcome {
     Unavailable(String),
     /// May or may not be charged; the text is for the log.
     Unknown(String),
+    /// This call did nothing. What an earlier one did, it does not say; the text is for the log.
+    NotAsked(String),
 }
 
 /// Charging. Every call is idempotent by order id.

@@ -98,6 +98,36 @@ fn payment_unavailable_frees_the_key() {
     assert_ne!(first, second);
 }
 
+/// Goal: a link that does not call payment (an open breaker) means "nothing charged" only to the run that is the first; to a later one, and to the
+/// sweep, it means nothing, for an earlier run may have charged. Method: refuse the charge of a first run; let a run die after its charge, then
+/// refuse its successor's charge and the sweep's question.
+#[test]
+fn a_link_that_refuses_decides_only_the_first_run() {
+    let world = world();
+    world.faults.borrow_mut().insert(4, Fault::Refused);
+    let Err(CreateError::PaymentUnavailable(first)) = world.create(Some("k"), "ok") else {
+        panic!("expected payment-unavailable")
+    };
+    assert!(world.money_taken.borrow().is_empty() && world.keys.borrow().is_empty());
+    assert_eq!((world.only_order().id, world.only_order().state), (first, State::Failed));
+
+    let world = self::world();
+    world.faults.borrow_mut().insert(4, Fault::DieAfter);
+    assert!(world.survive(|world| world.create(Some("k"), "ok")).is_none());
+    world.pass(31);
+    world.refuse_payments.set(true);
+    let resumed = world.create(Some("k"), "ok").unwrap();
+    assert!(matches!(resumed.decision, Decision::Pending { .. }), "{resumed:?}");
+    world.pass(6);
+    world.orders().tick("order-sweep").unwrap();
+    assert_eq!(world.only_order().state, State::Pending, "the sweep was told nothing either");
+    world.refuse_payments.set(false);
+    world.pass(60);
+    world.orders().tick("order-sweep").unwrap();
+    assert_eq!(world.only_order().state, State::Confirmed);
+    assert_eq!(world.money_taken.borrow().values().sum::<u32>(), 1);
+}
+
 #[test]
 fn what_is_refused_before_a_row_leaves_nothing() {
     let world = world();
@@ -291,7 +321,7 @@ fn an_uncharged_order_that_was_never_answered_frees_its_key_when_it_is_swept() {
 fn an_uncharged_order_that_was_answered_202_keeps_its_key_when_it_is_swept() {
     let world = world();
     // The link loses the charge, so that nobody knows.
-    world.faults.borrow_mut().insert(4, Fault::Refused);
+    world.faults.borrow_mut().insert(4, Fault::UncertainNot);
     let pending = world.create(Some("k"), "ok").unwrap();
     assert!(matches!(&pending.decision, Decision::Pending { .. }), "{pending:?}");
     world.pass(6);

@@ -222,15 +222,16 @@ fn payments() -> Payments<Sql<postgres::Linked>, WasiHttp, Host> {
 }
 
 impl payments::Guest for Component {
-    fn charge(request: payments::ChargeRequest) -> payments::Outcome {
+    fn charge(request: payments::ChargeRequest) -> Result<payments::Outcome, payments::Failure> {
         let (Some(order_id), Ok(currency)) = (ids::parse_order_id(&request.order_id), request.currency.parse()) else {
-            return payments::Outcome::Unavailable("the order id is no UUID or the currency is none".to_owned());
+            let reason = "the order id is no UUID or the currency is none".to_owned();
+            return Ok(payments::Outcome::NotCharged(reason));
         };
-        payments().charge(&Charge { order_id, amount: request.amount, currency, method: request.method }).into()
+        Ok(payments().charge(&Charge { order_id, amount: request.amount, currency, method: request.method }).into())
     }
 
-    fn settle(order_id: String) -> payments::Outcome {
-        payments().settle(&order_id).into()
+    fn settle(order_id: String) -> Result<payments::Outcome, payments::Failure> {
+        Ok(payments().settle(&order_id).into())
     }
 }
 
@@ -280,6 +281,7 @@ impl From<Outcome> for payments::Outcome {
                 let message = model::message(&code).to_owned();
                 Self::Declined(payments::Decline { code, message, payment: payment_id.map(payment) })
             }
+            Outcome::NotCharged(reason) => Self::NotCharged(reason),
             Outcome::Unavailable(reason) => Self::Unavailable(reason),
             Outcome::Unknown(reason) => Self::Unknown(reason),
         }

@@ -95,7 +95,9 @@ pub enum Outcome {
         /// The PSP's id, if it gave one.
         payment_id: Option<String>,
     },
-    /// Surely not charged, and never will be under this order id.
+    /// Surely not charged, and never will be under this order id: decided before, or never begun.
+    NotCharged(String),
+    /// The same, decided by this call, because the PSP could not be reached or refused the request.
     Unavailable(String),
     /// May or may not be charged.
     Unknown(String),
@@ -112,7 +114,7 @@ impl Record {
                 code: self.decline_code.clone().unwrap_or_else(|| GENERIC_DECLINE.to_owned()),
                 payment_id: self.payment_id.clone(),
             }),
-            State::Unavailable => Some(Outcome::Unavailable(self.reason.clone().unwrap_or_default())),
+            State::Unavailable => Some(Outcome::NotCharged(self.reason.clone().unwrap_or_default())),
         }
     }
 }

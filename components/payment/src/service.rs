@@ -62,7 +62,7 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
     /// Finds out what became of an order's charge; bars it if none was begun.
     pub fn settle(&self, order_id: &str) -> Outcome {
         let Some(order_id) = ids::parse_order_id(order_id) else {
-            return Outcome::Unavailable("the order id is no UUID".to_owned());
+            return Outcome::NotCharged("the order id is no UUID".to_owned());
         };
         match self.store.begin_settle(order_id) {
             Ok(record) => self.resolve(&record),
@@ -200,9 +200,12 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
             .event(charge, self.surroundings.now_micros(), &self.surroundings.trace())
             .and_then(|event| self.store.decide(record.order_id, &decision, &event));
         match decided {
-            Ok(record) => {
-                record.outcome().unwrap_or_else(|| Outcome::Unknown("another call is asking the PSP".to_owned()))
-            }
+            Ok(record) => match record.outcome() {
+                // What this call found out says how the PSP does; what was known before does not.
+                Some(Outcome::NotCharged(reason)) => Outcome::Unavailable(reason),
+                Some(outcome) => outcome,
+                None => Outcome::Unknown("another call is asking the PSP".to_owned()),
+            },
             // Whatever the PSP said, it is told only once it is written: the next call hears it again.
             Err(error) => self.store_failed("writing the outcome of a charge", &error),
         }

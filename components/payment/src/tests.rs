@@ -78,7 +78,7 @@ fn surely_not_sent_is_unavailable_for_good() {
     {
         let scene = Scene::with(&[fault]);
         assert!(matches!(scene.charge("pm_card_visa"), Outcome::Unavailable(_)));
-        assert!(matches!(scene.charge("pm_card_visa"), Outcome::Unavailable(_)), "and stays so");
+        assert!(matches!(scene.charge("pm_card_visa"), Outcome::NotCharged(_)), "and stays so");
         assert_eq!((scene.psp.charges(), scene.psp.requests.get()), (0, 1));
         assert_eq!(scene.topics(), ["payments.failed.v1"]);
         assert!(scene.world.errors.borrow().is_empty());
@@ -136,7 +136,7 @@ fn a_kept_500_is_looked_up_and_nothing_found_counts_only_after_the_lag() {
     assert!(matches!(scene.settle(), Outcome::Unknown(_)));
     scene.age(60_000);
     assert!(matches!(scene.settle(), Outcome::Unavailable(_)));
-    assert!(matches!(scene.charge("pm_card_visa"), Outcome::Unavailable(_)));
+    assert!(matches!(scene.charge("pm_card_visa"), Outcome::NotCharged(_)));
     assert_eq!((scene.psp.charges(), scene.topics()), (0, vec!["payments.failed.v1"]));
     // The same, but the charge had been made before the PSP broke.
     let scene = Scene::with(&[Fault::Broken]);
@@ -147,8 +147,8 @@ fn a_kept_500_is_looked_up_and_nothing_found_counts_only_after_the_lag() {
 #[test]
 fn settle_without_a_charge_bars_a_later_one() {
     let scene = Scene::default();
-    assert!(matches!(scene.settle(), Outcome::Unavailable(_)));
-    assert!(matches!(scene.charge("pm_card_visa"), Outcome::Unavailable(_)), "the zombie's charge");
+    assert!(matches!(scene.settle(), Outcome::NotCharged(_)));
+    assert!(matches!(scene.charge("pm_card_visa"), Outcome::NotCharged(_)), "the zombie's charge");
     assert_eq!(scene.psp.requests.get(), 0);
     assert!(scene.topics().is_empty(), "no charge was tried, so there is nothing to tell");
 }

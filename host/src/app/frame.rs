@@ -51,6 +51,7 @@ impl Frame {
             readiness: readiness.clone(),
             metrics: metrics.clone(),
             inventory: Box::new(inventory(workload.clone(), known)),
+            guards: workload.guards(),
         };
         let frame = Self {
             workload,

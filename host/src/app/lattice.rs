@@ -36,7 +36,7 @@ pub async fn run(config: LatticeConfig) -> anyhow::Result<u8> {
         engine,
         artifacts: artifacts.clone(),
         migrations_root: config.migrations_root.clone(),
-        surroundings: Surroundings { remote: Some(remote), late_links: true },
+        surroundings: Surroundings { remote: Some(remote), late_links: true, ..Surroundings::default() },
         restart_triggers: true,
         readiness: Readiness::default(),
     };

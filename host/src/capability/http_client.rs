@@ -1,5 +1,5 @@
 //! `wasi:http/outgoing-handler` over the pooled client of `providers/http`: only hosts that the link grants, never past the call's
-//! deadline, with the call's trace context.
+//! deadline nor the link's, no more requests at once than the link allows, with the call's trace context.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,19 +9,21 @@ use http_body_util::BodyExt as _;
 use swiftcart_provider_http::{Client, ClientError, Phase, Timeouts};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::runtime::CallContext;
+use crate::link::Guard;
+use crate::runtime::{CallContext, CallError};
 
 /// The road out of one guest.
 pub struct Outgoing {
     client: Option<Arc<Client>>,
+    guard: Option<Arc<Guard>>,
     call: Option<CallContext>,
 }
 
 impl Outgoing {
-    /// `client` is none for guests without a link.
+    /// `client` is none for guests without a link; `guard` holds the link's policy.
     #[must_use]
-    pub fn new(client: Option<Arc<Client>>) -> Self {
-        Self { client, call: None }
+    pub fn new(client: Option<Arc<Client>>, guard: Option<Arc<Guard>>) -> Self {
+        Self { client, guard, call: None }
     }
 
     /// Requests from now on belong to this call.
@@ -43,12 +45,29 @@ impl WasiHttpHooks for Outgoing {
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Sending {
         let (client, call) = (self.client.clone(), self.call.clone());
+        let active = self.guard.as_ref().and_then(|guard| guard.active());
         Box::new(async move {
-            let (Some(client), Some(call)) = (client, call) else { return Err(Error::HttpRequestDenied) };
+            let (Some(client), Some(mut call)) = (client, call) else { return Err(Error::HttpRequestDenied) };
+            let mut pass = None;
+            if let Some(active) = &active {
+                call = active.within(call);
+                pass = Some(active.admit(&call).await.map_err(|error| not_sent(&error))?);
+            }
             let (request, timeouts) = prepare(request, options, &call);
-            let response = client.send(request, timeouts).await.map_err(error)?;
-            let response =
-                response.map(|body| body.map_err(|error| Error::InternalError(Some(error.to_string()))).boxed_unsync());
+            let sent = client.send(request, timeouts).await;
+            let outcome = match &sent {
+                Ok(_) => Ok(()),
+                Err(error) => Err(CallError::Lost { component: "http".to_owned(), reason: error.to_string() }),
+            };
+            // A response takes its place until its body has been read.
+            let place = pass.and_then(|pass| pass.end(&outcome, &[]));
+            let response = sent.map_err(error)?.map(|body| {
+                body.map_err(move |error| {
+                    let _held = &place;
+                    Error::InternalError(Some(error.to_string()))
+                })
+                .boxed_unsync()
+            });
             let done: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(std::future::ready(Ok(())));
             Ok((response, done))
         })
@@ -82,6 +101,15 @@ fn prepare(
         between_bytes: cut(options.between_bytes_timeout),
     };
     (request, timeouts)
+}
+
+/// What the link's policy refused was surely not sent.
+fn not_sent(error: &CallError) -> Error {
+    tracing::debug!(%error, "outgoing request refused");
+    match error {
+        CallError::BulkheadFull { .. } => Error::ConnectionLimitReached,
+        _ => Error::HttpRequestDenied,
+    }
 }
 
 /// Keeps apart what was surely not sent (refused, connect, TLS) from what may have been (the rest).

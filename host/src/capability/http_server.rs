@@ -91,8 +91,9 @@ fn trace_of(request: &http::Request<Bytes>) -> TraceContext {
 
 fn refusal(error: CallError) -> HandlerError {
     match error.root() {
-        CallError::Overloaded { .. } => HandlerError::Overloaded,
+        CallError::Overloaded { .. } | CallError::BulkheadFull { .. } => HandlerError::Overloaded,
         CallError::NotRunning { .. }
+        | CallError::BreakerOpen { .. }
         | CallError::Instantiate { .. }
         | CallError::Unreachable { .. }
         | CallError::NotLinked { .. } => HandlerError::Unavailable(error.to_string()),

@@ -22,6 +22,7 @@ use swiftcart_provider_postgres::Postgres;
 use swiftcart_provider_redis::Redis;
 use wasmtime::component::{HasSelf, Linker};
 
+use crate::link::Guard;
 use crate::manifest::Interface;
 use crate::runtime::{CallError, Guest};
 
@@ -38,6 +39,8 @@ pub struct Grants {
     pub email: Option<Arc<Mailer>>,
     /// The hosts it may call.
     pub http: Option<Arc<swiftcart_provider_http::Client>>,
+    /// The policy of the link over which it calls them.
+    pub outgoing: Option<Arc<Guard>>,
 }
 
 impl Grants {
@@ -114,6 +117,12 @@ pub fn is_provided(interface: &Interface) -> bool {
 #[must_use]
 pub fn called(kind: &str) -> Option<&'static str> {
     CALLED.iter().find(|(name, _)| *name == kind).map(|(_, interface)| *interface)
+}
+
+/// Which policies of a link to a kind of capability this host enforces. The others have limits of their own: their pools, their time-outs.
+#[must_use]
+pub fn enforced(kind: &str) -> &'static [&'static str] {
+    if kind == "http-client" { &["policy.deadline_ms", "policy.bulkhead"] } else { &[] }
 }
 
 /// The built-in kinds that this host has, sorted.

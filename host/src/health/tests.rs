@@ -19,7 +19,8 @@ async fn start() -> Running {
     metrics::with_local_recorder(&recorder, || counter!("swiftcart_test_total").increment(3));
     let readiness = Readiness::default();
     let inventory = Box::new(|| json!({"components": [{"name": "cart"}]}));
-    let state = AdminState { readiness: readiness.clone(), metrics: recorder.handle(), inventory };
+    let guards = Arc::new(Guards::default());
+    let state = AdminState { readiness: readiness.clone(), metrics: recorder.handle(), inventory, guards };
     let server = AdminServer::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let (address, stop) = (server.address(), CancellationToken::new());
     let task = tokio::spawn(server.run(state, stop.clone()));
@@ -70,6 +71,43 @@ async fn other_paths_and_methods_are_refused() {
     assert!(head.starts_with("http/1.1 405 ") && head.contains("allow: get, head"), "{head}");
     let (head, body) = ask(running.address, "HEAD", "/healthz").await;
     assert!(head.starts_with("http/1.1 200 ") && body.is_empty(), "{head}");
+}
+
+/// A `POST` with a body; the status and the body of the answer.
+async fn post(address: SocketAddr, path: &str, content_type: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+#[tokio::test]
+async fn breakers_are_shown_and_changed_by_exact_requests_only() {
+    let running = start().await;
+    assert_eq!(ask(running.address, "GET", "/v1/breakers").await.1, r#"{"breakers":[]}"#);
+    let path = "/v1/breakers/cart.till.shop.till.till";
+    let json = "application/json";
+    for (path, content_type, body, status) in [
+        (path, json, r#"{"force":"open"}"#, 404),
+        (path, "text/plain", r#"{"force":"open"}"#, 415),
+        (path, json, r#"{"force":"ajar"}"#, 400),
+        (path, json, r#"{"force":"open","for":1}"#, 400),
+        (path, json, "", 400),
+        ("/v1/breakers", json, r#"{"force":"open"}"#, 405),
+    ] {
+        let (found, answer) = post(running.address, path, content_type, body).await;
+        assert_eq!(found, status, "{path} {content_type} {body}: {answer}");
+    }
+    let (found, _) = post(running.address, path, json, &"x".repeat(100_000)).await;
+    assert_eq!(found, 400);
+    let (head, _) = ask(running.address, "GET", path).await;
+    assert!(head.starts_with("http/1.1 405 ") && head.contains("allow: post"), "{head}");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::identity::Identity;
 use super::inventory::Inventory;
 use super::labels::Labels;
 use super::ports::{Calls, Processes, Registries, Work};
-use super::settings::{Owner, SettingsError, Sources, resolve};
+use super::settings::{Owner, SettingsError, Sources, resolve, resolve_policy};
 use super::store::Store;
 use crate::manifest::{SecretSource, Settings};
 
@@ -56,6 +56,11 @@ impl Member {
     pub(crate) fn known_settings(&self, names: &[String], owner: Owner) -> Result<Settings, SettingsError> {
         let configs = |name: &str| self.store.known_config(name);
         resolve(names, owner, &Sources { configs: &configs, secrets: self.secrets.as_ref() })
+    }
+
+    /// The keys of a link's policy, of the configs as this host knows them.
+    pub(crate) fn known_policy(&self, names: &[String]) -> Result<Settings, SettingsError> {
+        resolve_policy(names, &|name| self.store.known_config(name))
     }
 
     /// Whether something that runs here takes settings from this config.

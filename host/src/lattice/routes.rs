@@ -71,19 +71,21 @@ impl Routes {
         }
     }
 
+    /// Of the source of a link only its policy concerns a host where it is no provider: a component may be, or come, here.
     fn side(&self, last: &mut BTreeMap<(Side, Key), Settings>, link: &Link, side: Side, here: bool) -> Settings {
-        if !here {
-            return Settings::default();
-        }
-        let names = match side {
-            Side::Source => &link.source_config,
-            Side::Target => &link.target_config,
+        let settings = match (side, here) {
+            (Side::Target, false) => return Settings::default(),
+            (Side::Target, true) => self.member.known_settings(&link.target_config, Owner::Other),
+            (Side::Source, false) => self.member.known_policy(&link.source_config),
+            (Side::Source, true) => self.member.known_settings(&link.source_config, Owner::Other),
         };
-        match self.member.known_settings(names, Owner::Other) {
+        match settings {
             Ok(settings) => {
                 last.insert((side, key(link)), settings.clone());
                 settings
             }
+            // That of a caller elsewhere is none of this host's business; if it comes here, so does its config.
+            Err(_) if !here => last.get(&(side, key(link))).cloned().unwrap_or_default(),
             Err(error) => {
                 tracing::error!(source = link.source_id, target = link.target, %error, "a link keeps the settings it had");
                 last.get(&(side, key(link))).cloned().unwrap_or_default()

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 
 use super::wire::ConfigMap;
-use crate::manifest::{SecretBackend, SecretError, SecretSource, Settings};
+use crate::manifest::{POLICY_PREFIX, SecretBackend, SecretError, SecretSource, Settings};
 
 /// What the name of a stored secret reference starts with.
 pub(crate) const SECRET_PREFIX: &str = "SECRET_";
@@ -56,6 +56,19 @@ pub(crate) fn resolve(names: &[String], owner: Owner, sources: &Sources<'_>) -> 
             settings.secrets.remove(&key);
             settings.values.insert(key, value);
         }
+    }
+    Ok(settings)
+}
+
+/// The keys of a link's policy alone. No secret is read for them.
+pub(crate) fn resolve_policy(
+    names: &[String],
+    configs: &dyn Fn(&str) -> Option<ConfigMap>,
+) -> Result<Settings, SettingsError> {
+    let mut settings = Settings::default();
+    for name in names.iter().filter(|name| !name.starts_with(SECRET_PREFIX)) {
+        let content = configs(name).ok_or_else(|| SettingsError::Missing(name.clone()))?;
+        settings.values.extend(content.into_iter().filter(|(key, _)| key.starts_with(POLICY_PREFIX)));
     }
     Ok(settings)
 }
@@ -141,6 +154,20 @@ mod tests {
         let url = "postgres://hunter2";
         assert_eq!(get(&["SECRET_shop-carts_url"], Owner::Component), pairs(&[("carts-url", url)]));
         assert_eq!(get(&["over", "SECRET_shop-carts_url"], Owner::Other), pairs(&[("size", "2"), ("url", url)]));
+    }
+
+    #[test]
+    fn of_a_policy_nothing_else_is_read() {
+        let configs = |name: &str| match name {
+            "policy" => Some(map(&[("policy.deadline_ms", "5"), ("address", "x")])),
+            "over" => Some(map(&[("policy.deadline_ms", "7")])),
+            _ => None,
+        };
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let settings = resolve_policy(&names(&["policy", "SECRET_gone", "over"]), &configs).unwrap();
+        assert_eq!(settings.pairs().collect::<Vec<_>>(), [("policy.deadline_ms".to_owned(), "7".to_owned())]);
+        let error = resolve_policy(&names(&["nothing"]), &configs).unwrap_err();
+        assert_eq!(error.to_string(), "the lattice has no config `nothing`");
     }
 
     #[test]

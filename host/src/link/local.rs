@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wasmtime::component::types::{Component as ComponentType, ComponentFunc, ComponentInstance, ComponentItem};
 use wasmtime::component::{Linker, Val};
 
-use super::{DEFAULT_NAME, Remote, Way, failure};
+use super::{DEFAULT_NAME, Guard, Remote, Way, failure};
 use crate::runtime::{CallContext, CallError, Engine, Guest, Slot};
 
 /// Whether the target's export has every function that is imported, with the same types.
@@ -66,6 +66,8 @@ pub(crate) enum Road {
         slot: Arc<Slot>,
         /// The way to other hosts.
         remote: Option<Arc<dyn Remote>>,
+        /// The policy of the link.
+        guard: Arc<Guard>,
     },
     /// Nowhere: there is no link.
     Denied,
@@ -127,8 +129,33 @@ struct Import {
 }
 
 impl Import {
+    /// One call under the link's policy, with as many attempts as that allows.
     async fn call(&self, params: &[Val], results: &mut [Val], call: CallContext) -> Result<(), CallError> {
-        let Road::To { slot, remote } = &self.road else {
+        let active = match &self.road {
+            Road::To { guard, .. } => guard.active(),
+            Road::Denied => None,
+        };
+        let Some(active) = active else { return self.attempt(params, results, call).await };
+        let call = active.within(call);
+        let mut attempts = active.begin();
+        loop {
+            let outcome = match active.admit(&call).await {
+                Ok(pass) => {
+                    let outcome = self.attempt(params, results, call.clone()).await;
+                    drop(pass.end(&outcome, results));
+                    outcome
+                }
+                Err(refusal) => Err(refusal),
+            };
+            match attempts.next(&outcome, results, &call) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return attempts.conclude(outcome, results),
+            }
+        }
+    }
+
+    async fn attempt(&self, params: &[Val], results: &mut [Val], call: CallContext) -> Result<(), CallError> {
+        let Road::To { slot, remote, .. } = &self.road else {
             return Err(CallError::NotLinked {
                 component: self.way.source.clone(),
                 import: self.way.interface.clone(),

@@ -3,6 +3,7 @@
 
 pub(crate) mod failure;
 mod local;
+mod policy;
 mod remote;
 
 use std::collections::HashMap;
@@ -18,6 +19,8 @@ use crate::runtime::{Artifact, Engine, Guest, Slot};
 
 use local::Road;
 pub use local::check;
+pub(crate) use policy::misplaced;
+pub use policy::{BreakerState, Forced, Guard, Guards};
 pub use remote::{Remote, Way};
 
 /// The name of a link that a component uses unless it asks for another.
@@ -106,6 +109,8 @@ pub struct Surroundings {
     pub remote: Option<Arc<dyn Remote>>,
     /// Links may come after the component: an import without one fails when it is called, and a link without an import is nobody's fault.
     pub late_links: bool,
+    /// The policies of links.
+    pub guards: Arc<Guards>,
 }
 
 /// Builds the linker of one component. `links` are those whose source it is; `targets` are all components and capabilities by name.
@@ -201,7 +206,8 @@ impl Linking<'_> {
                 if let Err(reason) = fits {
                     return self.errors.push(self.not_provided(&link.target, import, reason));
                 }
-                let road = Road::To { slot: slot.clone(), remote: self.surroundings.remote.clone() };
+                let guard = self.surroundings.guards.of(self.name, &link.target, &interface.path());
+                let road = Road::To { slot: slot.clone(), remote: self.surroundings.remote.clone(), guard };
                 self.define(import, instance, &road);
             }
             None => self.errors.push(self.not_provided(&link.target, import, "there is no such component".to_owned())),

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::document::{Component, ComponentKind, Link, Manifest, SecretReference};
 use super::image::ImageReference;
 use super::options::{OptionError, PREFIX, RuntimeOptions};
+use super::policy::LinkPolicy;
 use super::problem::PlanError;
+use super::settings::Settings;
 use super::sources::{ExternalConfigs, SecretBackend, SecretSource};
 use super::{CapabilityPlan, ComponentPlan, LinkPlan, Plan};
 use crate::limits;
@@ -89,7 +91,16 @@ struct Owner {
 enum OwnerKind {
     Component,
     Capability,
+    /// The calling side.
+    LinkSource,
+    /// The called side.
     Link,
+}
+
+impl OwnerKind {
+    fn of_link(self) -> bool {
+        matches!(self, Self::LinkSource | Self::Link)
+    }
 }
 
 impl<'a> Planner<'a> {
@@ -227,8 +238,10 @@ impl<'a> Planner<'a> {
                     });
                 }
             }
-            let source = Owner { place: format!("{label}, source"), kind: OwnerKind::Link };
+            let source = Owner { place: format!("{label}, source"), kind: OwnerKind::LinkSource };
             let target = Owner { place: format!("{label}, target"), kind: OwnerKind::Link };
+            let source_config = self.settings(&source, &link.source.config, &link.source.secrets);
+            self.policy(component.kind, &label, source.place, &source_config);
             plans.push(LinkPlan {
                 source: component.name.clone(),
                 target: link.target.name.clone(),
@@ -236,11 +249,25 @@ impl<'a> Planner<'a> {
                 namespace: link.namespace.clone(),
                 package: link.package.clone(),
                 interfaces: link.interfaces.clone(),
-                source_config: self.settings(&source, &link.source.config, &link.source.secrets),
+                source_config,
                 target_config: self.settings(&target, &link.target.config, &link.target.secrets),
             });
         }
         plans
+    }
+
+    /// A policy is the caller's, so it is where a component calls.
+    fn policy(&mut self, caller: ComponentKind, label: &str, place: String, settings: &Settings) {
+        match LinkPolicy::read(settings) {
+            Ok(policy) if !policy.is_empty() && caller == ComponentKind::Capability => {
+                self.errors.push(PlanError::PolicyOfCapability { link: label.to_owned() });
+            }
+            Ok(_) => {}
+            Err(errors) => {
+                let errors = errors.into_iter();
+                self.errors.extend(errors.map(|source| PlanError::Policy { place: place.clone(), source }));
+            }
+        }
     }
 
     fn link_ends(&mut self, source: &Component, link: &Link, label: &str) {

@@ -2,6 +2,7 @@
 
 use super::image::ImageError;
 use super::options::OptionError;
+use super::policy::PolicyError;
 use super::sources::SecretError;
 
 /// One problem of a manifest. `place` is for example ``component `cart` `` or ``link `cart` -> `database` (swiftcart:postgres), target``.
@@ -44,6 +45,14 @@ pub enum PlanError {
     TooManyInstances { sum: u64, limit: u32 },
     #[error("{place}: {source}")]
     Option { place: String, source: OptionError },
+    #[error("{place}: {source}")]
+    Policy { place: String, source: PolicyError },
+    #[error(
+        "{place}: `{key}` is a key of a link's policy and belongs into the config of the link's source: move it there"
+    )]
+    MisplacedPolicy { place: String, key: String },
+    #[error("{link} has a policy, but a capability calls over it: policies are for links from components")]
+    PolicyOfCapability { link: String },
     #[error("{place}: `{key}` is an option for components and has no meaning here: remove it")]
     MisplacedOption { place: String, key: String },
     #[error(

@@ -52,6 +52,18 @@ pub enum CallError {
         /// Queue full or wait too long.
         reason: &'static str,
     },
+    /// The breaker of the link is open. The callee was not called.
+    #[error("component {component} is not called: the breaker of the link is open")]
+    BreakerOpen {
+        /// The callee.
+        component: String,
+    },
+    /// The bulkhead of the link is full. The callee was not called.
+    #[error("component {component} is not called: the bulkhead of the link is full")]
+    BulkheadFull {
+        /// The callee.
+        component: String,
+    },
     /// The component is not running. The callee did nothing.
     #[error("component {component} is not running")]
     NotRunning {
@@ -136,6 +148,8 @@ impl CallError {
     pub fn class(&self) -> &'static str {
         match self {
             Self::Overloaded { .. } => "overloaded",
+            Self::BreakerOpen { .. } => "breaker_open",
+            Self::BulkheadFull { .. } => "bulkhead_full",
             Self::NotRunning { .. } => "not_running",
             Self::Instantiate { .. } => "instantiate",
             Self::Unreachable { .. } => "unreachable",

@@ -38,7 +38,7 @@ impl Guest {
         let mut wasi = WasiCtx::builder();
         wasi.stdout(GuestOutput::new(identity.clone(), "stdout")).stderr(GuestOutput::new(identity.clone(), "stderr"));
         Self {
-            outgoing: Outgoing::new(grants.http.clone()),
+            outgoing: Outgoing::new(grants.http.clone(), grants.outgoing.clone()),
             identity,
             grants,
             call: CallContext::new(TraceContext::root(), std::time::Duration::ZERO),

@@ -197,13 +197,8 @@ impl Inner {
     ) -> Result<connect::Connected, ChangeError> {
         let none = connect::Connected::default();
         let kept = before.map_or(&none, |before| &before.connected);
-        let connecting = connect::connect(
-            plan,
-            wanted,
-            self.ground.migrations_root.as_deref(),
-            kept,
-            self.ground.surroundings.late_links,
-        );
+        let connecting =
+            connect::connect(plan, wanted, self.ground.migrations_root.as_deref(), kept, &self.ground.surroundings);
         let settings = |error: anyhow::Error| ChangeError::Settings(format!("{error:#}"));
         tokio::select! {
             connected = connecting => connected.map_err(settings),

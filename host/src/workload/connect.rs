@@ -14,6 +14,7 @@ use swiftcart_provider_redis::{self as redis, Redis};
 use super::settings::{self, Fingerprint, settings_by_kind};
 use crate::capability::Grants;
 use crate::limits;
+use crate::link::{Guard, Guards, Surroundings};
 use crate::manifest::{ComponentPlan, Plan};
 
 /// What the links of one component granted it, and under which settings.
@@ -35,9 +36,14 @@ pub(crate) async fn connect(
     component: &ComponentPlan,
     migrations_root: Option<&Path>,
     before: &Connected,
-    late_links: bool,
+    surroundings: &Surroundings,
 ) -> anyhow::Result<Connected> {
-    let mut grants = Grants { config: component.config.pairs().collect(), ..Grants::default() };
+    let late_links = surroundings.late_links;
+    let mut grants = Grants {
+        config: component.config.pairs().collect(),
+        outgoing: outgoing(plan, component, &surroundings.guards),
+        ..Grants::default()
+    };
     let mut made_of = BTreeMap::new();
     for (kind, pairs) in settings_by_kind(plan, component)? {
         let context = || format!("the link from {} to a capability {kind}", component.name);
@@ -78,6 +84,13 @@ pub(crate) async fn connect(
         }
     }
     Ok(Connected { grants: Arc::new(grants), made_of })
+}
+
+/// What stands before the link over which a component calls others by HTTP.
+fn outgoing(plan: &Plan, component: &ComponentPlan, guards: &Guards) -> Option<Arc<Guard>> {
+    let is_client = |target: &str| plan.capability(target).is_some_and(|found| found.kind.as_str() == "http-client");
+    let link = plan.links_from(&component.name).find(|link| is_client(&link.target))?;
+    Some(guards.of(&component.name, &link.target, "wasi:http/outgoing-handler"))
 }
 
 /// A pool of connections, with the schema brought up to date if the settings name migrations. `whose` is for the log.

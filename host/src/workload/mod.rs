@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::Readiness;
 use crate::limits;
-use crate::link::Surroundings;
+use crate::link::{self, Guards, Surroundings};
 use crate::manifest::{CapabilityPlan, ComponentPlan, LinkPlan, Plan};
 use crate::runtime::{Artifact, ArtifactError, Artifacts, Engine, Slot};
 use connect::Connected;
@@ -225,10 +225,25 @@ impl Workload {
     }
 
     /// The links there are now, of the whole lattice; components and capabilities that they concern follow while traffic flows. A component
-    /// whose new links cannot work keeps the old ones: the errors name it.
+    /// whose new links cannot work keeps the old ones: the errors name it. Policies hold from now on, without any restart.
     pub async fn set_links(&self, links: Vec<LinkPlan>) -> Vec<(String, ChangeError)> {
-        lock(&self.0.plan).links = links;
-        self.follow().await
+        let mut problems = self.guards().set(&links);
+        let plan = {
+            let mut plan = lock(&self.0.plan);
+            plan.links = links;
+            plan.clone()
+        };
+        problems.extend(link::misplaced(&plan));
+        let mut errors: Vec<_> =
+            problems.into_iter().map(|problem| ("link policy".to_owned(), ChangeError::Settings(problem))).collect();
+        errors.extend(self.follow().await);
+        errors
+    }
+
+    /// The policies of links, with the states of their breakers.
+    #[must_use]
+    pub fn guards(&self) -> Arc<Guards> {
+        self.0.ground.surroundings.guards.clone()
     }
 
     /// The place of a component that runs here.

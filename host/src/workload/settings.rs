@@ -13,6 +13,7 @@ use swiftcart_provider_postgres as postgres;
 use swiftcart_provider_redis as redis;
 
 use crate::capability::timer;
+use crate::link::misplaced;
 use crate::manifest::{CapabilityPlan, ComponentPlan, Plan};
 
 /// Says whether settings are still the same, without keeping a secret.
@@ -81,6 +82,7 @@ pub(crate) fn check(plan: &Plan) -> Result<(), Vec<String>> {
             note(outcome.with_context(|| format!("the link from {} to {}", link.source, link.target)));
         }
     }
+    problems.extend(misplaced(plan));
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 

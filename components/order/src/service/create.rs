@@ -146,7 +146,11 @@ impl Orders<'_> {
         let order_id = held.order.id;
         match self.stock.reserve(order_id, &held.order.lines) {
             Ok(()) => {
-                let outcome = self.payments.charge(&held.order, &held.payment_method);
+                let outcome = match self.payments.charge(&held.order, &held.payment_method) {
+                    // Nobody else has ever charged this order, so nothing done is nothing charged.
+                    Outcome::NotAsked(reason) if !held.is_resumed() => Outcome::Unavailable(reason),
+                    outcome => outcome,
+                };
                 self.finish(&held, outcome, Verdict::PaymentUnavailable)
             }
             Err(ReserveError::OutOfStock(shortages)) if !held.is_resumed() => {
@@ -177,7 +181,7 @@ impl Orders<'_> {
                 self.warn(&format!("order {}: not charged: {reason}", held.order.id));
                 self.conclude(held, &uncharged)
             }
-            Outcome::Unknown(reason) => {
+            Outcome::Unknown(reason) | Outcome::NotAsked(reason) => {
                 self.warn(&format!("order {}: payment unknown: {reason}", held.order.id));
                 Ok(self.leave_pending(held))
             }

@@ -41,7 +41,7 @@ impl Orders<'_> {
                 self.warn(&format!("order {}: not charged: {reason}", order.id));
                 Verdict::PaymentUnavailable
             }
-            Outcome::Unknown(reason) => {
+            Outcome::Unknown(reason) | Outcome::NotAsked(reason) => {
                 self.warn(&format!("order {}: payment still unknown: {reason}", order.id));
                 return self.store.postpone(order.id, due.held.epoch, model::postpone_seconds(due.attempt));
             }

@@ -99,6 +99,8 @@ pub struct World {
     pub charges: RefCell<BTreeMap<Uuid, Charge>>,
     pub money_taken: RefCell<BTreeMap<Uuid, u32>>,
     pub seal_key_missing: Cell<bool>,
+    /// The link to payment refuses every call.
+    pub refuse_payments: Cell<bool>,
     pub drawn: Cell<u8>,
     pub logs: RefCell<Vec<(Level, String)>>,
     /// Runs once, in the middle of the next reserve, after its answer is known.

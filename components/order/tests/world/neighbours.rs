@@ -115,9 +115,11 @@ impl Payments for World {
             });
             Self::outcome(known)
         };
-        // A link that fails says that nobody knows; only payment itself may say `unavailable`.
-        let lost = || Outcome::Unknown("link".into());
-        self.effect(charge, lost, lost)
+        if self.refuse_payments.get() {
+            return Outcome::NotAsked("breaker".into());
+        }
+        // A link that refuses says so; only payment itself may say that the order is surely not charged.
+        self.effect(charge, || Outcome::NotAsked("breaker".into()), || Outcome::Unknown("link".into()))
     }
 
     fn settle(&self, order_id: Uuid) -> Outcome {
@@ -133,8 +135,10 @@ impl Payments for World {
             }
             Self::outcome(known)
         };
-        let lost = || Outcome::Unknown("link".into());
-        self.effect(settle, lost, lost)
+        if self.refuse_payments.get() {
+            return Outcome::NotAsked("breaker".into());
+        }
+        self.effect(settle, || Outcome::NotAsked("breaker".into()), || Outcome::Unknown("link".into()))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::lattice::settings::SECRET_PREFIX;
 use crate::lattice::store::StoreError;
 use crate::lattice::wire::{ConfigMap, Link, LinkKey, Reply, is_token};
 use crate::limits;
+use crate::manifest::LinkPolicy;
 
 impl Control {
     pub(super) fn links(&self) -> Reply {
@@ -43,8 +44,18 @@ impl Control {
         let store = &self.member.store;
         match names.iter().find(|name| store.known_config(name).is_none() || store.is_deleted(name)) {
             Some(name) => Err(format!("the lattice has no config `{name}`")),
-            None => Ok(()),
+            None => self.check_policy(link),
         }
+    }
+
+    /// A policy that is misspelt would protect nobody.
+    fn check_policy(&self, link: &Link) -> Result<(), String> {
+        let settings = self.member.known_policy(&link.source_config).map_err(|error| error.to_string())?;
+        LinkPolicy::read(&settings).map(drop).map_err(|errors| {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            let Link { source_id, target, wit_namespace, wit_package, .. } = link;
+            format!("link `{source_id}` -> `{target}` ({wit_namespace}:{wit_package}): {}", errors.join("; "))
+        })
     }
 
     async fn store_link(&self, link: &Link) -> Result<(), String> {

@@ -11,6 +11,8 @@ use crate::runtime::CallError;
 #[serde(tag = "class", rename_all = "snake_case")]
 enum Failure {
     Overloaded { component: String, reason: String },
+    BreakerOpen { component: String },
+    BulkheadFull { component: String },
     NotRunning { component: String },
     Unreachable { component: String },
     Lost { component: String, reason: String },
@@ -62,6 +64,8 @@ fn shortened(error: &CallError) -> CallError {
 fn tell(error: &CallError) -> Failure {
     match error.clone() {
         CallError::Overloaded { component, reason } => Failure::Overloaded { component, reason: reason.to_owned() },
+        CallError::BreakerOpen { component } => Failure::BreakerOpen { component },
+        CallError::BulkheadFull { component } => Failure::BulkheadFull { component },
         CallError::NotRunning { component } => Failure::NotRunning { component },
         CallError::Unreachable { component } => Failure::Unreachable { component },
         CallError::Lost { component, reason } => Failure::Lost { component, reason },
@@ -80,6 +84,8 @@ fn hear(failure: Failure) -> CallError {
             let reason = OVERLOADS.into_iter().find(|known| *known == reason).unwrap_or(OVERLOADED);
             CallError::Overloaded { component, reason }
         }
+        Failure::BreakerOpen { component } => CallError::BreakerOpen { component },
+        Failure::BulkheadFull { component } => CallError::BulkheadFull { component },
         Failure::NotRunning { component } => CallError::NotRunning { component },
         Failure::Unreachable { component } => CallError::Unreachable { component },
         Failure::Lost { component, reason } => CallError::Lost { component, reason },
@@ -101,6 +107,8 @@ mod tests {
         let reason = || "because".to_owned();
         let plain = vec![
             CallError::Overloaded { component: component(), reason: "its queue is full" },
+            CallError::BreakerOpen { component: component() },
+            CallError::BulkheadFull { component: component() },
             CallError::NotRunning { component: component() },
             CallError::Unreachable { component: component() },
             CallError::Lost { component: component(), reason: reason() },

@@ -68,6 +68,34 @@ async fn links_are_put_told_and_deleted() {
     eventually("no link", || host.work.links.lock().unwrap().is_empty()).await;
 }
 
+/// Goal: a link's policy is checked when it is put, and reaches the workload whoever runs the caller, without secrets; a change of the config follows.
+/// Method: a link between two components that do not run here, with a misspelt key, then with a good one, then with another value.
+#[tokio::test]
+#[ignore = "needs SWIFTCART_NATS_SERVER"]
+async fn a_policy_is_checked_with_its_link_and_follows_its_config() {
+    let server = Server::start().await;
+    let host = Host::join(&server).await;
+    let link = |configs: &[&str]| {
+        json!({
+            "source_id": "cart", "target": "till", "name": "default", "wit_namespace": "shop", "wit_package": "till",
+            "interfaces": ["till"], "source_config": configs, "target_config": [],
+        })
+    };
+    host.accepted("config.put.bad", json!({"policy.dead_line_ms": "100"})).await;
+    host.accepted("config.put.good", json!({"policy.deadline_ms": "100", "address": "x"})).await;
+    let refused = host.refused("link.put", link(&["bad"])).await;
+    assert!(refused.contains("link `cart` -> `till` (shop:till): `policy.dead_line_ms` is not known"), "{refused}");
+    host.accepted("link.put", link(&["good"])).await;
+    let settings = || {
+        let links = host.work.links.lock().unwrap();
+        links.iter().flat_map(|link| link.source_config.pairs()).collect::<Vec<_>>()
+    };
+    let deadline = |ms: &str| vec![("policy.deadline_ms".to_owned(), ms.to_owned())];
+    eventually("the policy", || settings() == deadline("100")).await;
+    host.accepted("config.put.good", json!({"policy.deadline_ms": "200"})).await;
+    eventually("the other policy", || settings() == deadline("200")).await;
+}
+
 /// Goal: two hosts never undo each other's links, and a host that comes later knows them. Method: puts through whoever answers, at once.
 #[tokio::test]
 #[ignore = "needs SWIFTCART_NATS_SERVER"]

@@ -7,6 +7,7 @@ use secrecy::SecretString;
 
 use super::super::document::{Config, Secret};
 use super::super::options::PREFIX;
+use super::super::policy;
 use super::super::problem::PlanError;
 use super::super::settings::Settings;
 use super::super::sources::SecretBackend;
@@ -49,6 +50,10 @@ impl<'a> Planner<'a> {
                     self.errors.push(PlanError::EmptyKey { place: place.clone(), config: config.name.clone() });
                 } else if key.starts_with(PREFIX) && owner.kind != OwnerKind::Component {
                     self.errors.push(PlanError::MisplacedOption { place: place.clone(), key: key.clone() });
+                } else if key.starts_with(policy::PREFIX)
+                    && matches!(owner.kind, OwnerKind::Capability | OwnerKind::Link)
+                {
+                    self.errors.push(PlanError::MisplacedPolicy { place: place.clone(), key: key.clone() });
                 }
                 if let Some(first) = given_by.insert(key.clone(), &config.name) {
                     let (first, second) = (first.to_owned(), config.name.clone());
@@ -86,7 +91,7 @@ impl<'a> Planner<'a> {
             }
             return found;
         };
-        let definition = Definition { place: owner.place.clone(), of_link: owner.kind == OwnerKind::Link, content };
+        let definition = Definition { place: owner.place.clone(), of_link: owner.kind.of_link(), content };
         let stored = self.stored_name(&config.name);
         if let Some(first) = self.configs.get(&stored) {
             // wadm refuses a second definition on links even when it says the same.
@@ -121,7 +126,7 @@ impl<'a> Planner<'a> {
                 });
             }
         } else {
-            let of_link = owner.kind == OwnerKind::Link;
+            let of_link = owner.kind.of_link();
             self.secret_names.insert(stored, Definition { place: place.clone(), of_link, content: reference });
         }
         let Some(backend) = self.policies.get(reference.policy.as_str()) else {
@@ -143,6 +148,8 @@ impl<'a> Planner<'a> {
 fn secret_key(owner: OwnerKind, name: &str) -> &str {
     match owner {
         OwnerKind::Component => name,
-        OwnerKind::Capability | OwnerKind::Link => name.rsplit_once('-').map_or(name, |(_, key)| key),
+        OwnerKind::Capability | OwnerKind::LinkSource | OwnerKind::Link => {
+            name.rsplit_once('-').map_or(name, |(_, key)| key)
+        }
     }
 }
