@@ -8,6 +8,7 @@
 mod books;
 mod brokers;
 mod fault;
+mod lattice;
 mod load;
 mod races;
 mod report;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
             storm::every_fault_under_load,
             books::a_falsified_row_is_named,
             brokers::each_broker_of_three_dies_under_load,
+            lattice::nats_and_wadm_die_under_load,
         ],
     )
 }
