@@ -11,17 +11,17 @@ use crate::packages::{self, Package};
 use crate::process;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
-use crate::{build, dependencies};
+use crate::{audit, build, dependencies};
 
 /// The package whose integration tests are the suites.
 const SUITES: &str = "swiftcart-tests";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// What to run; by default unit, contract, e2e and lattice.
+    /// What to run; by default all of it.
     #[arg(value_enum)]
     suites: Vec<Suite>,
-    /// For the test programs, for example `-- --nocapture refund`.
+    /// For the test programs, for example `-- --nocapture refund`. `chaos` also takes `--seed N --faults N --rate ORDERS_PER_SECOND --json FILE`.
     #[arg(last = true)]
     rest: Vec<String>,
 }
@@ -49,7 +49,7 @@ struct Tally {
 /// `cargo xtask test`.
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<()> {
     let suites = match arguments.suites.as_slice() {
-        [] => vec![Suite::Unit, Suite::Contract, Suite::E2e, Suite::Lattice],
+        [] => vec![Suite::Unit, Suite::Contract, Suite::E2e, Suite::Chaos, Suite::Lattice],
         chosen => chosen.to_vec(),
     };
     let packages = packages::native(workspace)?;
@@ -64,8 +64,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
     let mut tally = Tally::default();
     if suites.iter().any(|suite| *suite != Suite::Unit) {
         build::components(workspace, true)?;
-        build::native(workspace, &build::PROGRAMS)?;
+        let auditor = suites.contains(&Suite::Chaos).then_some(audit::PROGRAM);
+        let programs: Vec<&str> = build::PROGRAMS.into_iter().chain(auditor).collect();
+        build::native(workspace, &programs)?;
         dependencies::services(workspace)?;
+    }
+    if suites.contains(&Suite::Chaos) {
+        dependencies::wadm(workspace)?;
     }
     if suites.contains(&Suite::Lattice) {
         dependencies::lattice(workspace)?;
