@@ -1,6 +1,8 @@
-//! The admin port: is this process alive, is it ready for traffic, what does it measure, what does it run. Nothing here changes anything,
-//! and the port is never the one that shoppers reach.
+//! The admin port: is this process alive, is it ready for traffic, what does it measure, what does it run. Nothing here changes anything
+//! (but in a host for tests, see `crash_points`), and the port is never the one that shoppers reach.
 
+#[cfg(feature = "crash-points")]
+mod crash_points;
 mod readiness;
 
 use std::convert::Infallible;
@@ -137,8 +139,14 @@ impl AdminServer {
 
 async fn serve(stream: TcpStream, state: Arc<AdminState>, stop: CancellationToken) {
     let service = service_fn(|request: Request<Incoming>| {
-        let response = state.answer(request.method(), request.uri().path());
-        async move { Ok::<_, Infallible>(response) }
+        let state = state.clone();
+        async move {
+            #[cfg(feature = "crash-points")]
+            if request.uri().path() == crash_points::PATH {
+                return Ok(crash_points::answer(request).await);
+            }
+            Ok::<_, Infallible>(state.answer(request.method(), request.uri().path()))
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT);

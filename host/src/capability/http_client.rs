@@ -10,18 +10,20 @@ use swiftcart_provider_http::{Client, ClientError, Phase, Timeouts};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::runtime::CallContext;
+use crate::runtime::identity::Identity;
 
 /// The road out of one guest.
 pub struct Outgoing {
     client: Option<Arc<Client>>,
+    identity: Arc<Identity>,
     call: Option<CallContext>,
 }
 
 impl Outgoing {
-    /// `client` is none for guests without a link.
+    /// The road of this component; `client` is none for guests without a link.
     #[must_use]
-    pub fn new(client: Option<Arc<Client>>) -> Self {
-        Self { client, call: None }
+    pub fn new(identity: Arc<Identity>, client: Option<Arc<Client>>) -> Self {
+        Self { client, identity, call: None }
     }
 
     /// Requests from now on belong to this call.
@@ -43,10 +45,17 @@ impl WasiHttpHooks for Outgoing {
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Sending {
         let (client, call) = (self.client.clone(), self.call.clone());
+        let point = call.as_ref().map(|call| {
+            call.chain.point(&self.identity.name, || format!("http {} {}", request.method(), request.uri().path()))
+        });
         Box::new(async move {
-            let (Some(client), Some(call)) = (client, call) else { return Err(Error::HttpRequestDenied) };
+            let (Some(client), Some(call), Some(point)) = (client, call, point) else {
+                return Err(Error::HttpRequestDenied);
+            };
             let (request, timeouts) = prepare(request, options, &call);
-            let response = client.send(request, timeouts).await.map_err(error)?;
+            let response = async { client.send(request, timeouts).await.map_err(error) };
+            let (refused, lost) = (|_| Error::ConnectionRefused, |_| Error::ConnectionTerminated);
+            let response = point.around(response, refused, lost).await?;
             let response =
                 response.map(|body| body.map_err(|error| Error::InternalError(Some(error.to_string()))).boxed_unsync());
             let done: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(std::future::ready(Ok(())));
