@@ -117,7 +117,7 @@ pub(crate) async fn the_shop_runs_on_two_hosts(world: &mut World) -> anyhow::Res
         let bought = audit::buy(client, token.clone(), key, sku.clone()).await;
         answered.push(bought.map_err(|error| anyhow::anyhow!("at host {}: {error}", number % 2))?);
     }
-    eprintln!("production.yaml on two hosts: {}", store.check(world, &sku, 1_000, &answered, true).await?);
+    eprintln!("production.yaml on two hosts: {}", store.check(world, &answered, true).await?);
     for host in [world.a(), world.b()] {
         let inventory = world.lattice.inventory(host).await?;
         let components = inventory["components"].as_array().map_or(0, Vec::len);

@@ -103,8 +103,7 @@ pub(crate) async fn upgrades_by_wadm_lose_nothing(world: &mut World) -> anyhow::
 /// hosts, while orders stream in: no request fails, no event is lost or has its effect twice. Method: twenty swaps; the audit of all books.
 pub(crate) async fn order_and_a_consumer_are_swapped_under_load(world: &mut World) -> anyhow::Result<()> {
     let store = audit::deploy(world).await?;
-    let stock = 1_000_000;
-    let (sku, buyers) = (store.product(stock).await?, store.buyers()?);
+    let (sku, buyers) = (store.product(1_000_000).await?, store.buyers()?);
     let orders = std::env::var(ORDERS_VARIABLE).ok().map_or(Ok(ORDERS), |text| text.parse())?;
     let load = Load::start(orders, {
         let (clients, sku) = (store.clients.clone(), sku.clone());
@@ -134,7 +133,7 @@ pub(crate) async fn order_and_a_consumer_are_swapped_under_load(world: &mut Worl
     eprintln!("{SWAPS} swaps of order and notification: {}", load::summary(&answers));
     let failed = load::failed(&answers);
     let bought: Vec<String> = answers.iter().filter_map(|answer| answer.outcome.as_ref().ok()).cloned().collect();
-    let books = store.check(world, &sku, stock, &bought, true).await?;
+    let books = store.check(world, &bought, true).await?;
     eprintln!("{books}");
     ensure!(failed.is_empty(), "{} orders failed, the first: {:?}", failed.len(), failed.first());
     let seconds = answers.iter().map(|answer| answer.sent).max().zip(answers.iter().map(|answer| answer.sent).min());

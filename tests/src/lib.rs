@@ -6,10 +6,12 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Failed, Trial};
 use tokio::runtime::Runtime;
 
 pub mod broker;
+
+pub use libtest_mimic::Arguments;
 
 /// What a case is: a function of the fixture.
 pub type Run<F> = for<'a> fn(&'a mut F) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + 'a>>;
@@ -44,7 +46,11 @@ pub trait Fixture: Sized + Send + 'static {
 
 /// Runs a suite. Takes the arguments of `cargo test`: filters, `--list`, `--exact`, `--skip`.
 pub fn run<F: Fixture>(cases: Vec<Case<F>>) -> ExitCode {
-    let mut arguments = Arguments::from_args();
+    run_with(Arguments::from_args(), cases)
+}
+
+/// The same for a suite that has taken arguments of its own out before.
+pub fn run_with<F: Fixture>(mut arguments: Arguments, cases: Vec<Case<F>>) -> ExitCode {
     arguments.test_threads = Some(1);
     let runtime = match Runtime::new() {
         Ok(runtime) => Arc::new(runtime),

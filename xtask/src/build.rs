@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
+use crate::audit;
 use crate::packages::{self, Package};
 use crate::process;
 use crate::toolchain::{TARGET, Toolchain};
@@ -111,6 +112,7 @@ pub(crate) fn announce(workspace: &Workspace, command: &mut Command) {
         .env("SWIFTCART_HOST_BINARY", workspace.program(HOST))
         .env("SWIFTCART_CRASH_POINTS_HOST_BINARY", workspace.program(CRASH_POINTS_HOST))
         .env("SWIFTCART_SIM_BINARY", workspace.program("swiftcart-sim"))
+        .env("SWIFTCART_AUDIT_BINARY", workspace.program(audit::PROGRAM))
         .env("SWIFTCART_ARTIFACT_ROOT", workspace.artifacts())
         .env("SWIFTCART_GUESTS_ROOT", workspace.guests())
         .env("SWIFTCART_CACHE_DIR", &workspace.cache);

@@ -1,6 +1,7 @@
 //! `cargo xtask`: every command that the README names. Invariant: a command ends with zero if and only if all it promises was done.
 #![allow(clippy::print_stdout, reason = "a command-line program talks to its user on standard output")]
 
+mod audit;
 mod bench;
 mod build;
 mod check;
@@ -48,10 +49,12 @@ enum Command {
     Check(check::Arguments),
     /// The components (wasm) and the native programs, in release.
     Build(build::Arguments),
-    /// The test suites: unit, contract, e2e.
+    /// The test suites: unit, contract, e2e, chaos, lattice.
     Test(test::Arguments),
     /// A benchmark against the whole shop; arguments after the name go to the benchmark.
     Bench(bench::Arguments),
+    /// Reads the books of every system of a running shop and checks that they agree.
+    Audit(audit::Arguments),
     /// The house rules of the tree: layers, names, sizes, secrets.
     Tidy,
 }
@@ -79,6 +82,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Build(arguments) => build::run(&workspace, &arguments),
         Command::Test(arguments) => test::run(&workspace, &arguments),
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
+        Command::Audit(arguments) => audit::run(&workspace, &arguments),
         Command::Tidy => tidy::run(&workspace),
     }
 }

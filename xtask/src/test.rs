@@ -11,7 +11,7 @@ use crate::packages::{self, Package};
 use crate::process;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
-use crate::{build, dependencies};
+use crate::{audit, build, dependencies};
 
 /// The package whose integration tests are the suites.
 const SUITES: &str = "swiftcart-tests";
@@ -66,7 +66,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
     let mut tally = Tally::default();
     if suites.iter().any(|suite| *suite != Suite::Unit) {
         build::components(workspace, true)?;
-        build::native(workspace, &build::PROGRAMS)?;
+        let auditor = suites.contains(&Suite::Chaos).then_some(audit::PROGRAM);
+        let programs: Vec<&str> = build::PROGRAMS.into_iter().chain(auditor).collect();
+        build::native(workspace, &programs)?;
         dependencies::services(workspace)?;
     }
     if suites.contains(&Suite::CrashPoints) {

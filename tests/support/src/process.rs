@@ -86,6 +86,24 @@ fn start_ticks(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+/// A process and all that it started: PostgreSQL answers in processes of their own.
+fn family(pid: u32) -> Vec<u32> {
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(child) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+        parents.extend(parent.map(|parent| (child, parent)));
+    }
+    let mut family = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = family.get(next).copied() {
+        family.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(child, _)| *child));
+        next += 1;
+    }
+    family
+}
+
 fn send(pid: u32, signal: Signal) -> anyhow::Result<()> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| anyhow!("{pid} is no process id"))?;
     match kill_process(pid, signal) {
@@ -218,6 +236,7 @@ pub(crate) struct Process {
     child: Child,
     id: ProcessId,
     launch: Launch,
+    paused: bool,
 }
 
 impl Process {
@@ -225,7 +244,7 @@ impl Process {
         let child = spawn(launch.command()?)
             .with_context(|| format!("starting {} ({})", launch.name, launch.program.display()))?;
         let id = ProcessId::of(child.id()).unwrap_or(ProcessId { pid: child.id(), started_ticks: 0 });
-        Ok(Self { child, id, launch: launch.clone() })
+        Ok(Self { child, id, launch: launch.clone(), paused: false })
     }
 
     pub(crate) fn id(&self) -> ProcessId {
@@ -253,6 +272,20 @@ impl Process {
         self.kill()
     }
 
+    /// SIGSTOP: it keeps its connections and answers nothing, as a host that hangs or a network that drops everything.
+    pub(crate) fn pause(&mut self) -> anyhow::Result<()> {
+        self.paused = true;
+        family(self.id.pid).into_iter().try_for_each(|pid| send(pid, Signal::STOP))
+    }
+
+    /// SIGCONT, if it was paused.
+    pub(crate) fn resume(&mut self) -> anyhow::Result<()> {
+        if !std::mem::take(&mut self.paused) {
+            return Ok(());
+        }
+        family(self.id.pid).into_iter().try_for_each(|pid| send(pid, Signal::CONT))
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill().with_context(|| format!("killing {}", self.launch.name))?;
@@ -264,6 +297,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.launch.lifetime == Lifetime::WithParent && self.exited().is_none() {
+            // What it started ends when it sees that this one has, and stands still as long as it is paused.
+            let _ = self.resume();
             let _ = self.kill();
         }
     }

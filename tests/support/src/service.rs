@@ -156,6 +156,29 @@ impl Service {
         }
     }
 
+    /// SIGSTOP to it and all that it started: connections stay open, accepted ones wait in the kernel, nothing is answered. No more processes of it may
+    /// begin or end meanwhile, which holds because all of them stand still.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn pause(&mut self) -> anyhow::Result<()> {
+        match &mut self.process {
+            Some(process) => process.pause().with_context(|| format!("pausing {}", self.launch.name)),
+            None => bail!("{} is not running", self.launch.name),
+        }
+    }
+
+    /// Lets it go on; nothing happens to one that does.
+    ///
+    /// # Errors
+    /// When it cannot be signalled.
+    pub fn resume(&mut self) -> anyhow::Result<()> {
+        match &mut self.process {
+            Some(process) => process.resume().with_context(|| format!("resuming {}", self.launch.name)),
+            None => Ok(()),
+        }
+    }
+
     /// Stops it (if it runs) and starts it again on the same ports and data.
     ///
     /// # Errors

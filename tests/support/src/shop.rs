@@ -49,6 +49,8 @@ pub struct ShopOptions {
     pub nats: bool,
     /// Where its clients look for it, if that port is free; otherwise it gets another.
     pub nats_port: Option<u16>,
+    /// Nodes of the Kafka cluster; several hold three copies of each internal topic and acknowledge with two.
+    pub kafka_nodes: u32,
     /// Servers that run already.
     pub external: External,
     /// Where progress is told.
@@ -66,6 +68,7 @@ impl ShopOptions {
             lifetime: Lifetime::WithParent,
             nats: true,
             nats_port: None,
+            kafka_nodes: 1,
             external: External::from_environment(),
             progress: Progress::silent(),
         }
@@ -106,8 +109,10 @@ pub struct Shop {
     pub redis: Option<Redis>,
     /// NATS.
     pub nats: Option<Nats>,
-    /// Apache Kafka.
+    /// Apache Kafka; of a cluster the first node.
     pub kafka: Option<Kafka>,
+    /// The other nodes of the cluster.
+    pub more_kafka: Vec<Kafka>,
     /// The mail catcher.
     pub maildev: Option<Maildev>,
     /// The payment service provider.
@@ -175,13 +180,19 @@ impl Shop {
             place.prefer("nats", port)?;
         }
         let nats = optional(installed.nats_server.as_deref(), async |program| Nats::start_in(&place, program).await);
-        let kafka = optional(installed.kafka.as_ref(), async |program| Kafka::start_in(&place, program).await);
+        let kafka = optional(installed.kafka.as_ref(), async |program| {
+            Kafka::start_cluster(&place, program, options.kafka_nodes).await
+        });
         let maildev = optional(installed.maildev.as_ref(), async |program| Maildev::start_in(&place, program).await);
         let simulators = async {
             tokio::try_join!(Psp::start_in(&place, &options.sim_binary), Issuer::start_in(&place, &options.sim_binary))
         };
-        let ((postgres, admin_url, database_urls), redis, nats, kafka, maildev, (psp, issuer)) =
+        let ((postgres, admin_url, database_urls), redis, nats, nodes, maildev, (psp, issuer)) =
             tokio::try_join!(database, redis, nats, kafka, maildev, simulators)?;
+        let nodes = nodes.unwrap_or_default();
+        let servers: Vec<String> = nodes.iter().map(Kafka::bootstrap_servers).collect();
+        let mut nodes = nodes.into_iter();
+        let (kafka, more_kafka) = (nodes.next(), nodes.collect());
 
         let own_or = |own: Option<String>, external: &Option<String>, variable: &str| {
             own.or_else(|| external.clone()).with_context(|| format!("{variable} is not set"))
@@ -191,7 +202,7 @@ impl Shop {
             database_urls,
             redis_url: own_or(redis.as_ref().map(Redis::url), &external.redis_url, "REDIS_URL")?,
             kafka_bootstrap_servers: own_or(
-                kafka.as_ref().map(Kafka::bootstrap_servers),
+                kafka.as_ref().map(|_: &Kafka| servers.join(",")),
                 &external.kafka_bootstrap_servers,
                 "KAFKA_BOOTSTRAP_SERVERS",
             )?,
@@ -209,7 +220,21 @@ impl Shop {
             lattice: None,
         };
         let (wadm, host) = (None, None);
-        Ok(Self { postgres, redis, nats, kafka, maildev, psp, issuer, wadm, host, addresses, place, _lock: lock })
+        Ok(Self {
+            postgres,
+            redis,
+            nats,
+            kafka,
+            more_kafka,
+            maildev,
+            psp,
+            issuer,
+            wadm,
+            host,
+            addresses,
+            place,
+            _lock: lock,
+        })
     }
 
     /// Configs first, so that nothing starts with the addresses of an earlier run; then the host and wadm; then the manifest.
@@ -290,6 +315,7 @@ impl Shop {
         services.extend(self.redis.as_deref_mut());
         services.extend(self.nats.as_deref_mut());
         services.extend(self.kafka.as_deref_mut());
+        services.extend(self.more_kafka.iter_mut().map(|node| &mut **node));
         services.extend(self.maildev.as_deref_mut());
         services
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures::future::try_join_all;
 
 use super::{Ready, Service, is_service};
 use crate::place::Place;
@@ -125,6 +126,17 @@ impl Kafka {
         Self::start_node(place, program, node).await
     }
 
+    /// A cluster of several nodes, the nodes in order.
+    ///
+    /// # Errors
+    /// As `start_node`.
+    pub async fn start_cluster(place: &Place, program: &KafkaProgram, count: u32) -> anyhow::Result<Vec<Self>> {
+        // The id of the cluster is made once, before the nodes are formatted side by side.
+        cluster_id(place)?;
+        let nodes = KafkaNode::cluster(place, count)?;
+        try_join_all(nodes.iter().map(|node| Self::start_node(place, program, node))).await
+    }
+
     /// Starts one node; it is ready when a majority of the cluster's brokers is live, so start the nodes of a cluster concurrently.
     ///
     /// # Errors
@@ -144,8 +156,7 @@ impl Kafka {
         java.extend(["-cp".to_owned(), format!("{}/*", program.libs.display())]);
         if !data.join("meta.properties").exists() {
             // The same for all nodes of the cluster, since they share the place.
-            let cluster_id =
-                place.secret_or("kafka-cluster-id", || URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>()))?;
+            let cluster_id = cluster_id(place)?;
             let mut command = Command::new(&program.java);
             command
                 .args(&java)
@@ -188,6 +199,10 @@ impl Kafka {
     pub fn bootstrap_servers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
+}
+
+fn cluster_id(place: &Place) -> anyhow::Result<String> {
+    place.secret_or("kafka-cluster-id", || URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>()))
 }
 
 fn format(command: &mut Command, data: &PathBuf) -> anyhow::Result<()> {

@@ -1,7 +1,9 @@
 //! Redis. Invariant: what was written is in the append-only file, so a restart keeps it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use anyhow::Context as _;
 
 use super::{Ready, Service, is_service};
 use crate::place::{Place, write_private};
@@ -13,6 +15,7 @@ pub struct Redis {
     service: Service,
     port: u16,
     password: String,
+    folder: PathBuf,
 }
 
 is_service!(Redis);
@@ -37,16 +40,26 @@ impl Redis {
             program: program.to_owned(),
             arguments: vec![config.into()],
             environment: Vec::new(),
-            folder,
+            folder: folder.clone(),
             log: place.log("redis")?,
             user: None,
             stop_signal: StopSignal::Terminate,
             lifetime: place.lifetime(),
         };
         let ready = Ready::Redis { port, password: password.clone() };
-        let mut redis = Self { service: Service::new(launch, ready, Duration::from_secs(30)), port, password };
+        let mut redis = Self { service: Service::new(launch, ready, Duration::from_secs(30)), port, password, folder };
         redis.start().await?;
         Ok(redis)
+    }
+
+    /// SIGKILL, and nothing of what it held is left: the next start finds it empty.
+    ///
+    /// # Errors
+    /// When it is not running or its file cannot be removed.
+    pub fn kill_and_lose(&mut self) -> anyhow::Result<()> {
+        self.kill()?;
+        let file = self.folder.join("appendonlydir");
+        std::fs::remove_dir_all(&file).with_context(|| format!("removing {}", file.display()))
     }
 
     /// The port.
