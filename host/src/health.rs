@@ -1,7 +1,10 @@
 //! The admin port: is this process alive, is it ready for traffic, what does it measure, what does it run, where do its breakers stand. Nothing
-//! here changes anything but an operator's word about a breaker, and the port is never the one that shoppers reach.
+//! here changes anything but an operator's word about a breaker (and, in a host for tests, `crash_points`), and the port is never the one that
+//! shoppers reach.
 
 mod breakers;
+#[cfg(feature = "crash-points")]
+mod crash_points;
 mod readiness;
 
 use std::convert::Infallible;
@@ -142,7 +145,13 @@ impl AdminServer {
 async fn serve(stream: TcpStream, state: Arc<AdminState>, stop: CancellationToken) {
     let service = service_fn(|request: Request<Incoming>| {
         let state = state.clone();
-        async move { Ok::<_, Infallible>(state.answer(request).await) }
+        async move {
+            #[cfg(feature = "crash-points")]
+            if request.uri().path() == crash_points::PATH {
+                return Ok(crash_points::answer(request).await);
+            }
+            Ok::<_, Infallible>(state.answer(request).await)
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT);

@@ -21,6 +21,7 @@ async fn main() -> ExitCode {
         eprintln!("swiftcart-host: {error}");
         return ExitCode::from(2);
     }
+    swiftcart_host::runtime::crash_point::announce();
     let command = match cli.command() {
         Ok(command) => command,
         Err(error) => error.exit(),

@@ -16,7 +16,10 @@ use crate::workspace::Workspace;
 /// Folder of the components that exist for tests only.
 const GUESTS: &str = "tests/guests/";
 /// The native programs of a shop.
-pub(crate) const PROGRAMS: [&str; 2] = ["swiftcart-host", "swiftcart-sim"];
+pub(crate) const PROGRAMS: [&str; 2] = [HOST, "swiftcart-sim"];
+const HOST: &str = "swiftcart-host";
+/// The host with the feature `crash-points`.
+const CRASH_POINTS_HOST: &str = "swiftcart-host-crash-points";
 
 /// What to do with what was built.
 const AFTER_HELP: &str = "\
@@ -89,11 +92,25 @@ pub(crate) fn native(workspace: &Workspace, programs: &[&str]) -> anyhow::Result
     process::run(&mut cargo)
 }
 
+/// Builds the host that dies where it is told to, for tests, under a name of its own. The plain one is built after it: cargo gives both the same
+/// name, and what lies there must never be this one.
+pub(crate) fn crash_points(workspace: &Workspace) -> anyhow::Result<()> {
+    let mut cargo = process::cargo(workspace, "build");
+    cargo.args(["--release", "--workspace", "--bin", HOST, "--features", "swiftcart-host/crash-points"]);
+    process::run(&mut cargo)?;
+    let (built, kept) = (workspace.program(HOST), workspace.program(CRASH_POINTS_HOST));
+    // The file is a link that cargo replaces, so a copy is needed.
+    let copied = fs::copy(&built, &kept).map(drop).with_context(|| format!("copying to {}", kept.display()));
+    native(workspace, &PROGRAMS)?;
+    copied
+}
+
 /// Tells a test or benchmark where everything is.
 pub(crate) fn announce(workspace: &Workspace, command: &mut Command) {
     command
         .env("SWIFTCART_REPOSITORY_ROOT", &workspace.root)
-        .env("SWIFTCART_HOST_BINARY", workspace.program("swiftcart-host"))
+        .env("SWIFTCART_HOST_BINARY", workspace.program(HOST))
+        .env("SWIFTCART_CRASH_POINTS_HOST_BINARY", workspace.program(CRASH_POINTS_HOST))
         .env("SWIFTCART_SIM_BINARY", workspace.program("swiftcart-sim"))
         .env("SWIFTCART_AUDIT_BINARY", workspace.program(audit::PROGRAM))
         .env("SWIFTCART_ARTIFACT_ROOT", workspace.artifacts())

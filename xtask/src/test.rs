@@ -36,6 +36,8 @@ enum Suite {
     E2e,
     /// Faults, kills and audits.
     Chaos,
+    /// The host dies or fails at every effect of every call, one after the other.
+    CrashPoints,
     /// Several hosts, driven by the real wash and wadm.
     Lattice,
 }
@@ -71,6 +73,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
     }
     if suites.contains(&Suite::Chaos) {
         dependencies::wadm(workspace)?;
+    }
+    if suites.contains(&Suite::CrashPoints) {
+        build::crash_points(workspace)?;
     }
     if suites.contains(&Suite::Lattice) {
         dependencies::lattice(workspace)?;

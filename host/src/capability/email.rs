@@ -19,7 +19,9 @@ impl Host for Guest {
                 .map(|header| email::Header { name: header.name, value: header.value })
                 .collect(),
         };
-        Ok(mailer.send(&mail).await.map_err(|failure| match failure {
+        let point = self.point(|| "email send".to_owned());
+        let sent = point.around(mailer.send(&mail), email::Error::Unavailable, email::Error::Uncertain).await;
+        Ok(sent.map_err(|failure| match failure {
             email::Error::Invalid(reason) => Error::Invalid(reason),
             email::Error::Rejected(reason) => Error::Rejected(reason),
             email::Error::Unavailable(reason) => Error::Unavailable(reason),

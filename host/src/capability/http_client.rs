@@ -10,20 +10,22 @@ use swiftcart_provider_http::{Client, ClientError, Phase, Timeouts};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::link::Guard;
+use crate::runtime::identity::Identity;
 use crate::runtime::{CallContext, CallError};
 
 /// The road out of one guest.
 pub struct Outgoing {
     client: Option<Arc<Client>>,
     guard: Option<Arc<Guard>>,
+    identity: Arc<Identity>,
     call: Option<CallContext>,
 }
 
 impl Outgoing {
-    /// `client` is none for guests without a link; `guard` holds the link's policy.
+    /// The road of this component; `client` is none for guests without a link; `guard` holds the link's policy.
     #[must_use]
-    pub fn new(client: Option<Arc<Client>>, guard: Option<Arc<Guard>>) -> Self {
-        Self { client, guard, call: None }
+    pub fn new(identity: Arc<Identity>, client: Option<Arc<Client>>, guard: Option<Arc<Guard>>) -> Self {
+        Self { client, guard, identity, call: None }
     }
 
     /// Requests from now on belong to this call.
@@ -46,22 +48,29 @@ impl WasiHttpHooks for Outgoing {
     ) -> Sending {
         let (client, call) = (self.client.clone(), self.call.clone());
         let active = self.guard.as_ref().and_then(|guard| guard.active());
+        let point = call.as_ref().map(|call| {
+            call.chain.point(&self.identity.name, || format!("http {} {}", request.method(), request.uri().path()))
+        });
         Box::new(async move {
-            let (Some(client), Some(mut call)) = (client, call) else { return Err(Error::HttpRequestDenied) };
+            let (Some(client), Some(mut call), Some(point)) = (client, call, point) else {
+                return Err(Error::HttpRequestDenied);
+            };
             let mut pass = None;
             if let Some(active) = &active {
                 call = active.within(call);
                 pass = Some(active.admit(&call).await.map_err(|error| not_sent(&error))?);
             }
             let (request, timeouts) = prepare(request, options, &call);
-            let sent = client.send(request, timeouts).await;
+            let (refused, lost) = (|_| Error::ConnectionRefused, |_| Error::ConnectionTerminated);
+            let sent = async { client.send(request, timeouts).await.map_err(error) };
+            let sent = point.around(sent, refused, lost).await;
             let outcome = match &sent {
                 Ok(_) => Ok(()),
                 Err(error) => Err(CallError::Lost { component: "http".to_owned(), reason: error.to_string() }),
             };
             // A response takes its place until its body has been read.
             let place = pass.and_then(|pass| pass.end(&outcome, &[]));
-            let response = sent.map_err(error)?.map(|body| {
+            let response = sent?.map(|body| {
                 body.map_err(move |error| {
                     let _held = &place;
                     Error::InternalError(Some(error.to_string()))

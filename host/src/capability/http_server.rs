@@ -13,7 +13,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
-use crate::runtime::{CallContext, CallError, Component, Lease, Slot, TraceContext};
+use crate::runtime::{CallContext, CallError, Chain, Component, Lease, Slot, TraceContext};
 
 /// The interface that a component must export, as links name it.
 pub const EXPORT: &str = "wasi:http/incoming-handler";
@@ -41,7 +41,11 @@ impl Handler for Gateway {
         deadline: Instant,
     ) -> Result<http::Response<ResponseBody>, HandlerError> {
         let component = self.slot.current().map_err(refusal)?;
-        let call = CallContext { trace: trace_of(&request), deadline, depth: 0 };
+        let trace = trace_of(&request);
+        let chain = Chain::begin(&component.identity.name, EXPORT, &trace, || {
+            format!("{} {}", request.method(), request.uri().path())
+        });
+        let call = CallContext { trace, deadline, depth: 0, chain };
         let lease = component.lease(call).await.map_err(refusal)?;
         let (sender, receiver) = oneshot::channel();
         // The guest goes on after the response's head: its body streams out of the same call. A client that goes away does not cut it.

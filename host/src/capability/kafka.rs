@@ -6,7 +6,7 @@ use swiftcart_provider_kafka as kafka;
 
 use super::bindings::swiftcart::kafka::types::{Failure, Header, Message};
 use crate::limits;
-use crate::runtime::{CallContext, CallError, Slot, TraceContext};
+use crate::runtime::{CallContext, CallError, Chain, Slot, TraceContext};
 
 /// The interface that a component must export, as links name it.
 pub const EXPORT: &str = "swiftcart:kafka/handler";
@@ -27,8 +27,11 @@ impl Consumer {
         let component = self.slot.current()?;
         let trace =
             message.header("traceparent").and_then(|parent| TraceContext::parse(parent, message.header("tracestate")));
-        let call =
+        let mut call =
             CallContext::new(trace.map_or_else(TraceContext::root, |trace| trace.child()), limits::BACKGROUND_CALL);
+        call.chain = Chain::begin(&component.identity.name, EXPORT, &call.trace, || {
+            message.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned()
+        });
         let mut lease = component.lease(call).await?;
         let timeout = lease.timeout();
         let (store, instance) = lease.parts();

@@ -55,6 +55,19 @@ fn client(store: &StoreContextMut<'_, Guest>) -> Result<Arc<Redis>> {
     store.data().grants.redis.clone().ok_or_else(|| super::not_granted(store.data(), "wasi:keyvalue"))
 }
 
+/// A command, as an effect of the call that the guest serves.
+fn effect<T, F>(
+    store: &StoreContextMut<'_, Guest>,
+    name: &'static str,
+    command: F,
+) -> impl Future<Output = std::result::Result<T, RedisError>> + use<T, F>
+where
+    F: Future<Output = std::result::Result<T, RedisError>>,
+{
+    let point = store.data().point(|| format!("keyvalue {name}"));
+    point.around(command, RedisError::Unavailable, RedisError::Uncertain)
+}
+
 /// The client and the full key, both owned, so that nothing of the store is held while waiting.
 fn one(store: &StoreContextMut<'_, Guest>, bucket: &Resource<Bucket>, key: &str) -> Result<(Arc<Redis>, String)> {
     Ok((client(store)?, store.data().table.get(bucket)?.key(key)))
@@ -83,7 +96,7 @@ pub fn add_store(linker: &mut Linker<Guest>) -> Result<()> {
         |store, (bucket, key): (Resource<Bucket>, String)| -> Pending<'_, Option<Vec<u8>>> {
             Box::new(async move {
                 let (redis, key) = one(&store, &bucket, &key)?;
-                answer(redis.get(&key).await)
+                answer(effect(&store, "get", redis.get(&key)).await)
             })
         },
     )?;
@@ -92,7 +105,7 @@ pub fn add_store(linker: &mut Linker<Guest>) -> Result<()> {
         |store, (bucket, key, value): (Resource<Bucket>, String, Vec<u8>)| -> Pending<'_, ()> {
             Box::new(async move {
                 let (redis, key) = one(&store, &bucket, &key)?;
-                answer(redis.set(&key, &value).await)
+                answer(effect(&store, "set", redis.set(&key, &value)).await)
             })
         },
     )?;
@@ -101,7 +114,7 @@ pub fn add_store(linker: &mut Linker<Guest>) -> Result<()> {
         |store, (bucket, key): (Resource<Bucket>, String)| -> Pending<'_, ()> {
             Box::new(async move {
                 let (redis, key) = one(&store, &bucket, &key)?;
-                answer(redis.delete(&key).await.map(|_| ()))
+                answer(effect(&store, "delete", redis.delete(&key)).await.map(|_| ()))
             })
         },
     )?;
@@ -110,7 +123,7 @@ pub fn add_store(linker: &mut Linker<Guest>) -> Result<()> {
         |store, (bucket, key): (Resource<Bucket>, String)| -> Pending<'_, bool> {
             Box::new(async move {
                 let (redis, key) = one(&store, &bucket, &key)?;
-                answer(redis.exists(&key).await)
+                answer(effect(&store, "exists", redis.exists(&key)).await)
             })
         },
     )?;
@@ -120,7 +133,7 @@ pub fn add_store(linker: &mut Linker<Guest>) -> Result<()> {
             Box::new(async move {
                 let redis = client(&store)?;
                 let prefix = store.data().table.get(&bucket)?.prefix.clone();
-                let page = redis.list_keys(cursor).await.map(|page| KeyResponse {
+                let page = effect(&store, "list-keys", redis.list_keys(cursor)).await.map(|page| KeyResponse {
                     keys: page.keys.iter().filter_map(|key| key.strip_prefix(&prefix)).map(str::to_owned).collect(),
                     cursor: page.cursor,
                 });
@@ -143,7 +156,7 @@ pub fn add_atomics(linker: &mut Linker<Guest>) -> Result<()> {
                 let Ok(delta) = i64::try_from(delta) else {
                     return Ok((Err(Error::Other("the delta is too large".to_owned())),));
                 };
-                let outcome = redis.increment(&key, delta).await;
+                let outcome = effect(&store, "increment", redis.increment(&key, delta)).await;
                 Ok((match outcome.map(u64::try_from) {
                     Ok(Ok(value)) => Ok(value),
                     Ok(Err(_)) => Err(Error::Other("the value is below zero".to_owned())),
@@ -166,7 +179,7 @@ pub fn add_batch(linker: &mut Linker<Guest>) -> Result<()> {
         |store, (bucket, keys): (Resource<Bucket>, Vec<String>)| -> Pending<'_, Found> {
             Box::new(async move {
                 let (redis, full) = many(&store, &bucket, &keys)?;
-                let found = redis.get_many(&full).await.map(|values| {
+                let found = effect(&store, "get-many", redis.get_many(&full)).await.map(|values| {
                     keys.into_iter().zip(values).map(|(key, found)| found.map(|(_, value)| (key, value))).collect()
                 });
                 answer(found)
@@ -182,7 +195,7 @@ pub fn add_batch(linker: &mut Linker<Guest>) -> Result<()> {
                     let bucket = store.data().table.get(&bucket)?;
                     pairs.into_iter().map(|(key, value)| (bucket.key(&key), value)).collect()
                 };
-                answer(redis.set_many(&full).await)
+                answer(effect(&store, "set-many", redis.set_many(&full)).await)
             })
         },
     )?;
@@ -191,7 +204,7 @@ pub fn add_batch(linker: &mut Linker<Guest>) -> Result<()> {
         |store, (bucket, keys): (Resource<Bucket>, Vec<String>)| -> Pending<'_, ()> {
             Box::new(async move {
                 let (redis, full) = many(&store, &bucket, &keys)?;
-                answer(redis.delete_many(&full).await.map(|_| ()))
+                answer(effect(&store, "delete-many", redis.delete_many(&full)).await.map(|_| ()))
             })
         },
     )

@@ -9,12 +9,20 @@ impl Host for Guest {
     async fn transact(&mut self, statements: Vec<Statement>) -> wasmtime::Result<Result<Vec<RowSet>, Error>> {
         let client =
             self.grants.postgres.clone().ok_or_else(|| super::not_granted(self, "swiftcart:postgres/client"))?;
-        let statements = statements.into_iter().map(statement).collect();
-        Ok(match client.transact(statements).await {
+        let statements: Vec<_> = statements.into_iter().map(statement).collect();
+        let point = self.point(|| format!("postgres {}", outline(&statements)));
+        let (refused, lost) = (postgres::Error::Unavailable, postgres::Error::Uncertain);
+        Ok(match point.around(client.transact(statements), refused, lost).await {
             Ok(sets) => Ok(sets.into_iter().map(row_set).collect()),
             Err(failure) => Err(error(failure)),
         })
     }
+}
+
+/// How the first statement begins, for whoever looks at a list of effects.
+fn outline(statements: &[postgres::Statement]) -> String {
+    let words = statements.iter().flat_map(|statement| statement.sql.split_whitespace());
+    words.take(6).collect::<Vec<_>>().join(" ")
 }
 
 fn statement(statement: Statement) -> postgres::Statement {

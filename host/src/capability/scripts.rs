@@ -14,7 +14,9 @@ impl Host for Guest {
     ) -> wasmtime::Result<Result<Vec<Item>, Error>> {
         let client = self.grants.redis.clone().ok_or_else(|| super::not_granted(self, "swiftcart:redis/scripts"))?;
         let script = redis::Script { name: script.name, source: script.source };
-        Ok(match client.run_script(&script, &keys, &arguments).await {
+        let point = self.point(|| format!("redis {}", script.name));
+        let (refused, lost) = (redis::Error::Unavailable, redis::Error::Uncertain);
+        Ok(match point.around(client.run_script(&script, &keys, &arguments), refused, lost).await {
             Ok(items) => Ok(items.into_iter().map(item).collect()),
             Err(redis::Error::Unavailable(reason)) => Err(Error::Unavailable(reason)),
             Err(redis::Error::Uncertain(reason)) => Err(Error::Uncertain(reason)),

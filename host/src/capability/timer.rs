@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bindings::exports::swiftcart::timer::handler::Failure;
 use crate::limits;
-use crate::runtime::{CallContext, CallError, Slot, TraceContext};
+use crate::runtime::{CallContext, CallError, Chain, Slot, TraceContext};
 
 /// The interface that a component must export, as links name it.
 pub const EXPORT: &str = "swiftcart:timer/handler";
@@ -87,7 +87,9 @@ pub async fn run(timer: Timer, slot: Arc<Slot>, shutdown: CancellationToken) {
 
 async fn tick(name: &str, slot: &Slot) -> Result<Result<u32, Failure>, CallError> {
     let component = slot.current()?;
-    let mut lease = component.lease(CallContext::new(TraceContext::root(), limits::BACKGROUND_CALL)).await?;
+    let mut call = CallContext::new(TraceContext::root(), limits::BACKGROUND_CALL);
+    call.chain = Chain::begin(&component.identity.name, EXPORT, &call.trace, || name.to_owned());
+    let mut lease = component.lease(call).await?;
     let timeout = lease.timeout();
     let (store, instance) = lease.parts();
     let calling = async {

@@ -106,7 +106,11 @@ pub(crate) fn define(
             let (import, call) = (import.clone(), store.data().call.nested());
             Box::new(async move {
                 let outcome = match call {
-                    Ok(call) => import.call(params, results, call).await,
+                    Ok(call) => {
+                        let point = call.chain.point(&import.way.source, || import.way.outline());
+                        let way = &import.way;
+                        point.around(import.call(params, results, call), |_| way.unreachable(), |why| way.lost(why)).await
+                    }
                     Err(error) => Err(error),
                 };
                 let Err(error) = outcome else { return Ok(()) };

@@ -24,6 +24,23 @@ pub struct Way {
     pub results: Vec<Type>,
 }
 
+impl Way {
+    /// Where it leads, for whoever looks at a list of effects.
+    pub(crate) fn outline(&self) -> String {
+        format!("{} {}.{}", self.target, self.interface, self.function)
+    }
+
+    /// The failure of a call that reached nobody.
+    pub(crate) fn unreachable(&self) -> CallError {
+        CallError::Unreachable { component: self.target.clone() }
+    }
+
+    /// The failure of a call whose outcome is not known.
+    pub(crate) fn lost(&self, reason: String) -> CallError {
+        CallError::Lost { component: self.target.clone(), reason }
+    }
+}
+
 /// The road to other hosts.
 #[async_trait]
 pub trait Remote: Send + Sync + 'static {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::TraceContext;
+use super::{Chain, TraceContext};
 use crate::limits;
 
 /// Travels from the edge through every component that serves the call.
@@ -14,13 +14,15 @@ pub struct CallContext {
     pub deadline: Instant,
     /// How many components are above this call.
     pub depth: u32,
+    /// Numbers what the call sets off, in a host for tests.
+    pub chain: Chain,
 }
 
 impl CallContext {
     /// A call that begins here.
     #[must_use]
     pub fn new(trace: TraceContext, timeout: Duration) -> Self {
-        Self { trace, deadline: Instant::now() + timeout, depth: 0 }
+        Self { trace, deadline: Instant::now() + timeout, depth: 0, chain: Chain::default() }
     }
 
     /// The context of a call made while serving this one.
@@ -31,7 +33,12 @@ impl CallContext {
         if self.depth >= limits::MAX_CALL_DEPTH {
             return Err(CallError::TooDeep);
         }
-        Ok(Self { trace: self.trace.child(), deadline: self.deadline, depth: self.depth + 1 })
+        Ok(Self {
+            trace: self.trace.child(),
+            deadline: self.deadline,
+            depth: self.depth + 1,
+            chain: self.chain.clone(),
+        })
     }
 
     /// Time that is left.

@@ -8,6 +8,7 @@ use wasmtime::{StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
+use super::crash_point::Point;
 use super::identity::Identity;
 use super::output::GuestOutput;
 use super::{CallContext, TraceContext};
@@ -38,7 +39,7 @@ impl Guest {
         let mut wasi = WasiCtx::builder();
         wasi.stdout(GuestOutput::new(identity.clone(), "stdout")).stderr(GuestOutput::new(identity.clone(), "stderr"));
         Self {
-            outgoing: Outgoing::new(grants.http.clone(), grants.outgoing.clone()),
+            outgoing: Outgoing::new(identity.clone(), grants.http.clone(), grants.outgoing.clone()),
             identity,
             grants,
             call: CallContext::new(TraceContext::root(), std::time::Duration::ZERO),
@@ -53,6 +54,11 @@ impl Guest {
     pub fn begin(&mut self, call: CallContext) {
         self.outgoing.begin(call.clone());
         self.call = call;
+    }
+
+    /// The next effect of the call that is being served.
+    pub(crate) fn point(&self, what: impl FnOnce() -> String) -> Point {
+        self.call.chain.point(&self.identity.name, what)
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod artifact;
 pub mod call;
 pub mod component;
+pub mod crash_point;
 mod disk;
 pub mod engine;
 pub mod guest;
@@ -16,6 +17,7 @@ pub mod trace;
 pub use artifact::{Artifact, ArtifactError, ArtifactOptions, Artifacts};
 pub use call::{CallContext, CallError};
 pub use component::{Component, Slot};
+pub use crash_point::Chain;
 pub use engine::Engine;
 pub use guest::Guest;
 pub use pool::Lease;

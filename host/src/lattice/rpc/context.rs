@@ -51,7 +51,7 @@ pub(super) fn context(headers: Option<&HeaderMap>) -> Result<CallContext, CallEr
     if depth > limits::MAX_CALL_DEPTH {
         return Err(CallError::TooDeep);
     }
-    Ok(CallContext { trace, deadline: Instant::now() + timeout, depth })
+    Ok(CallContext { depth, ..CallContext::new(trace, timeout) })
 }
 
 #[cfg(test)]
