@@ -87,7 +87,7 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
         Ok(match outcome {
             Outcome::Succeeded(payment_id) => Charged::Yes(payment_id),
             Outcome::Declined { code, .. } => Charged::No(format!("declined: {code}")),
-            Outcome::Unavailable(reason) => Charged::No(reason),
+            Outcome::NotCharged(reason) | Outcome::Unavailable(reason) => Charged::No(reason),
             Outcome::Unknown(reason) => Charged::Unknown(reason),
         })
     }
