@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         refund::both_ends_of_one_order_give_back_once,
         refund::an_order_that_was_not_charged_gets_nothing,
         refund::a_refund_survives_a_psp_that_is_away,
+        refund::a_charge_that_was_left_open_is_settled,
         refund::a_refund_that_is_refused_is_failed,
         refund::an_end_that_comes_first_bars_the_confirmation,
         refund::what_cannot_be_honoured_is_rejected_for_good,

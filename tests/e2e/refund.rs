@@ -159,6 +159,29 @@ pub(crate) async fn a_refund_survives_a_psp_that_is_away(e2e: &mut E2e) -> anyho
     Ok(())
 }
 
+/// Goal: a charge that was left open is settled: first and at once when its order has failed (and then given back), else by the sweep when nobody has asked for
+/// long. Method: two rows as a crash leaves them, written by the test; one order's failure is published, the other row is old.
+pub(crate) async fn a_charge_that_was_left_open_is_settled(e2e: &mut E2e) -> anyhow::Result<()> {
+    let left_open = async |age: &str| -> anyhow::Result<String> {
+        let order = Uuid::new_v4().to_string();
+        let row = "INSERT INTO payments (order_id, state, amount, currency, method, attempts, created_at, updated_at)
+            VALUES ($1::uuid, 'started', 100, 'USD', 'pm_card_visa', 1, now() - $2::interval, now() - $2::interval)";
+        sqlx::query(row).bind(&order).bind(age).execute(&e2e.payments).await?;
+        Ok(order)
+    };
+    let (failed, forgotten) = (left_open("1 second").await?, left_open("20 minutes").await?);
+    let (_, mut event) = unknown_order("none", 1);
+    event["order"]["orderId"] = json!(failed);
+    publish_end(e2e, &failed, false, &event).await?;
+    given_back_once(e2e, &failed, 100).await?;
+    eventually(SOON, "the forgotten charge", async || {
+        let told = e2e.broker.with_key("payments.succeeded.v1", &forgotten).await?.len();
+        ensure!(told == 1 && e2e.charges(&forgotten).await? == 1, "{told} events");
+        Ok(())
+    })
+    .await
+}
+
 /// Goal: what the PSP refuses for good stays visible and is not told as given back. Method: a simulator that refuses refunds.
 pub(crate) async fn a_refund_that_is_refused_is_failed(e2e: &mut E2e) -> anyhow::Result<()> {
     let sku = e2e.product(100, 5).await?;

@@ -119,6 +119,14 @@ impl Record {
     }
 }
 
+impl Record {
+    /// What must go back when the order comes to nothing.
+    #[must_use]
+    pub fn owed(&self) -> u64 {
+        self.charge.as_ref().map_or(0, |charge| charge.amount)
+    }
+}
+
 /// What the PSP decided, as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {

@@ -118,26 +118,26 @@ pub enum PspRefundStatus {
 /// What all refunds of one charge come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sum {
-    /// This much was given back; the id of the newest refund.
-    GivenBack(String, u64),
     /// A refund is on its way.
     Pending(String),
+    /// This much was given back; the id of the newest refund.
+    GivenBack(String, u64),
     /// The newest failed, and none succeeded or is on its way.
     Failed(String, String),
     /// There are none.
     Nothing,
 }
 
-/// Adds up the refunds of a charge, newest first as the PSP lists them.
+/// Adds up the refunds of a charge, newest first as the PSP lists them. While one is on its way nothing is decided.
 #[must_use]
 pub fn sum(refunds: &[PspRefund]) -> Sum {
     let with = |status| refunds.iter().filter(move |refund| refund.status == status);
+    if let Some(pending) = with(PspRefundStatus::Pending).next() {
+        return Sum::Pending(pending.id.clone());
+    }
     if let Some(newest) = with(PspRefundStatus::Succeeded).next() {
         let amount = with(PspRefundStatus::Succeeded).map(|refund| refund.amount).sum();
         return Sum::GivenBack(newest.id.clone(), amount);
-    }
-    if let Some(pending) = with(PspRefundStatus::Pending).next() {
-        return Sum::Pending(pending.id.clone());
     }
     refunds.first().map_or(Sum::Nothing, |failed| {
         Sum::Failed(failed.id.clone(), failed.failure_reason.clone().unwrap_or_else(|| "no reason given".to_owned()))

@@ -347,7 +347,7 @@ async fn set_webhooks(State(psp): State<Psp>, Json(delivery): Json<Delivery>) ->
 
 /// What becomes of a refund that is on its way, or comes back: `{"status": "succeeded" | "failed"}`.
 async fn decide_refund(State(psp): State<Psp>, Path(id): Path<String>, Json(body): Json<Value>) -> Response {
-    let Some(status @ ("succeeded" | "failed")) = body["status"].as_str() else {
+    let Some(status @ ("succeeded" | "failed")) = body.get("status").and_then(Value::as_str) else {
         return failure(Failure::parameter("parameter_invalid", "status", "This value must be succeeded or failed."));
     };
     let mut ledger = psp.ledger();

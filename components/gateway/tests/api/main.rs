@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "tests")]
 
 mod cancel;
+mod webhooks;
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use swiftcart_gateway::http::{Request, Response};
 use swiftcart_gateway::model::{
     Adjustment, Caller, Creation, Decision, Line, NewOrder, Order, Page, Product, Reason, Shortage, State,
 };
-use swiftcart_gateway::ports::{Catalog, Orders, Webhooks};
+use swiftcart_gateway::ports::{Catalog, Orders};
 use swiftcart_gateway::problem::Kind;
 use swiftcart_gateway::route::Route;
 use swiftcart_gateway::service::Gateway;
@@ -72,13 +73,6 @@ impl Catalog for Fake {
     fn adjust(&self, sku: &str, adjustment: &Adjustment) -> Result<(Product, bool), CatalogError> {
         self.asked.borrow_mut().push(format!("{sku} {adjustment:?}"));
         self.product.borrow().clone()
-    }
-}
-
-impl Webhooks for Fake {
-    fn receive(&self, signature: &str, body: &[u8]) -> Result<(), WebhookError> {
-        self.asked.borrow_mut().push(format!("{signature} {body:?}"));
-        self.webhook.borrow().clone()
     }
 }
 
@@ -470,39 +464,6 @@ fn products_and_stock() {
         *fake.product.borrow_mut() = Err(error);
         assert_eq!(change(r#"{"delta":1,"reason":"restock"}"#).status, status);
     }
-}
-
-#[test]
-fn the_payment_provider_is_known_by_its_signature_alone() {
-    let fake = fake();
-    let unsigned = || {
-        let request = without(request("POST", "/webhooks/stripe", "{\"id\": \"evt\" }"), "x-token-subject");
-        header(without(request, "content-type"), "accept", "*/*; q=0.5, application/xml")
-    };
-    let signed = || header(unsigned(), "stripe-signature", "t=1,v1=ab");
-    let taken = send(&fake, &signed());
-    assert_eq!((taken.status, text(&taken).as_str()), (200, r#"{"received":true}"#));
-    // The bytes as they came: white space is signed too.
-    assert_eq!(*fake.asked.borrow(), [format!("t=1,v1=ab {:?}", b"{\"id\": \"evt\" }")]);
-    for bad in [
-        unsigned(),
-        header(signed(), "stripe-signature", "t=1,v1=ab"),
-        header(unsigned(), "stripe-signature", "\u{e4}"),
-    ] {
-        fake.asked.borrow_mut().clear();
-        *fake.webhook.borrow_mut() = Err(WebhookError::BadSignature);
-        assert_eq!(problem(&send(&fake, &bad))["type"], "/problems/invalid-request");
-    }
-    for (error, status) in [
-        (WebhookError::BadSignature, 400),
-        (WebhookError::Invalid("not an event".into()), 400),
-        (WebhookError::Unavailable, 503),
-        (WebhookError::Internal, 500),
-    ] {
-        *fake.webhook.borrow_mut() = Err(error);
-        assert_eq!(send(&fake, &signed()).status, status);
-    }
-    assert_eq!(send(&fake, &request("GET", "/webhooks/stripe", "")).status, 405);
 }
 
 #[test]

@@ -66,7 +66,7 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
             None => self.charged(&record)?,
         };
         match charged {
-            Charged::Yes(payment_id) => match self.ask(refund, &payment_id) {
+            Charged::Yes(payment_id) => match self.ask(refund, &record, &payment_id) {
                 Step::End(end) => self.end(&record, &payment_id, &end),
                 Step::Later(note) => self.postpone(refund, &note),
             },
@@ -93,7 +93,7 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
     }
 
     /// Asks the PSP, or reads back what it made of an earlier request.
-    fn ask(&self, refund: &Refund, payment_id: &str) -> Step {
+    fn ask(&self, refund: &Refund, record: &Record, payment_id: &str) -> Step {
         let deadline = self.surroundings.monotonic_ms().saturating_add(self.patience.budget_ms);
         let timeout_ms = self.time_left(deadline);
         let verdict = match &refund.refund_id {
@@ -117,9 +117,12 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
             },
             RefundVerdict::Broken(reason) => match self.psp.refunds_of(payment_id, self.time_left(deadline)) {
                 Ok(found) => match refund::sum(&found) {
-                    Sum::GivenBack(refund_id, amount) => Step::End(RefundEnd::Succeeded { refund_id, amount }),
+                    Sum::GivenBack(refund_id, amount) if amount >= record.owed() => {
+                        Step::End(RefundEnd::Succeeded { refund_id, amount })
+                    }
                     Sum::Pending(id) => pending(id, refund.key_number),
-                    Sum::Failed(..) | Sum::Nothing => later(reason, refund.key_number.saturating_add(1)),
+                    // None, or part of the charge that somebody gave back by hand: the rest is asked for under the next key.
+                    _ => later(reason, refund.key_number.saturating_add(1)),
                 },
                 Err(unread) => later(format!("{reason}; {unread}"), refund.key_number),
             },

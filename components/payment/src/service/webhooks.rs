@@ -139,7 +139,7 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
             None => Ok(self.by_hand(&record, payment_id, &found)?),
             Some(known) if matches!(known.state, RefundState::Pending | RefundState::Failed) => {
                 match refund::sum(&found) {
-                    Sum::GivenBack(refund_id, amount) if amount >= owed(&record) => {
+                    Sum::GivenBack(refund_id, amount) if amount >= record.owed() => {
                         Ok(self.end(&record, payment_id, &RefundEnd::Succeeded { refund_id, amount })?)
                     }
                     Sum::Failed(refund_id, reason) if known.refund_id.as_ref() == Some(&refund_id) => {
@@ -171,7 +171,7 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
         let Sum::GivenBack(refund_id, amount) = refund::sum(found) else { return Ok(()) };
         let order_id = record.order_id;
         self.surroundings.log_error(&format!("{amount} of the charge of order {order_id} were given back by hand"));
-        if record.state == State::Succeeded && amount >= owed(record) {
+        if record.state == State::Succeeded && amount >= record.owed() {
             self.store.want_refund_of(order_id, payment_id)?;
             self.end(record, payment_id, &RefundEnd::Succeeded { refund_id, amount })?;
         }
@@ -179,10 +179,6 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
     }
 }
 
-fn owed(record: &Record) -> u64 {
-    record.charge.as_ref().map_or(0, |charge| charge.amount)
-}
-
 fn given_back(record: &Record, found: &[PspRefund]) -> bool {
-    matches!(refund::sum(found), Sum::GivenBack(_, amount) if amount >= owed(record))
+    matches!(refund::sum(found), Sum::GivenBack(_, amount) if amount >= record.owed())
 }

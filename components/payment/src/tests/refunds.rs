@@ -149,6 +149,15 @@ fn a_refund_that_was_made_under_a_key_that_is_gone_is_read_back() {
     scene.sweep().unwrap();
     given_back_once(&scene);
     assert_eq!(scene.rows.refunds.borrow()[&ORDER].0.key_number, 2);
+    // The same, and the list has only part of the charge, given back by hand: the rest is still owed.
+    let scene = charged();
+    let part = json!({"id": "re_9", "status": "succeeded", "amount": 100, "payment_intent": "pi_1"});
+    scene.psp.refunds.borrow_mut().push(part);
+    let broken = || Fault::Answer(400, json!({"error": {"type": "idempotency_error"}}));
+    scene.psp.faults.borrow_mut().push_back(broken());
+    failed(&scene).unwrap();
+    assert_eq!(scene.refund(), Some((RefundState::Pending, 0)));
+    assert_eq!(scene.rows.refunds.borrow()[&ORDER].0.key_number, 2);
 }
 
 #[test]
