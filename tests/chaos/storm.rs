@@ -68,6 +68,7 @@ pub(crate) async fn storm(world: &mut World, faults: &[Fault], random: &mut StdR
 
 async fn under_load(world: &mut World, faults: &[Fault], random: &mut StdRng) -> anyhow::Result<Run> {
     let settings = settings();
+    world.disorderly_webhooks().await?;
     let load = Load::start(&world.client, shelf(world).await?, settings.seed, settings.rate);
     let began = Instant::now();
     eprintln!("seed {}, {} orders a second", settings.seed, settings.rate);
@@ -79,6 +80,7 @@ async fn under_load(world: &mut World, faults: &[Fault], random: &mut StdRng) ->
         fault.strike(world, random).await.with_context(|| format!("fault {}: {fault}", number + 1))?;
         let lasted = at.elapsed();
         world.supervise().await?;
+        world.disorderly_webhooks().await?;
         recovered(world).await.with_context(|| format!("after fault {}: {fault}", number + 1))?;
         struck.push(Struck { fault: fault.to_string(), at, lasted, recovered: at.elapsed() });
     }
