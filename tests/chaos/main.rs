@@ -1,7 +1,8 @@
 //! Suite `chaos`: a real shop under a steady load of orders while everything that it needs is killed, stalled or made to fail, one fault after the
 //! other; then the auditor reads all books. Invariant: a run is told by its seed, and a failed one says how to run it again.
 //!
-//! `cargo xtask test chaos -- --seed 7 --faults 1000 --rate 20 --json report.json`; what is left out has its default, other arguments choose cases.
+//! `cargo xtask test chaos -- --seed 7 --faults 1000 --rate 20 --json report.json`; `--only postgres` keeps to faults with that in their name. What is left out
+//! has its default; other arguments choose cases.
 
 #![allow(clippy::indexing_slicing, reason = "a case that panics has failed")]
 

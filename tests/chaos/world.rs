@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::json;
 use swiftcart_audit::{Answer, Options, Report, Sources, audit};
-use swiftcart_support::client::Client;
+use swiftcart_support::client::{Client, http_client, send};
 use swiftcart_support::shop::{HostOptions, LatticeOptions, Shop, ShopOptions};
 use swiftcart_tests::Fixture;
 use tempfile::TempDir;
@@ -124,6 +124,18 @@ impl World {
             }
         }
         self.client.psp_faults(&json!({})).await
+    }
+
+    /// Has the PSP tell the shop of everything twice and out of order. A simulator that was killed has forgotten it; one that sends no webhooks does not know
+    /// the page.
+    pub(crate) async fn disorderly_webhooks(&self) -> anyhow::Result<()> {
+        let addresses = self.shop.addresses();
+        let edge = addresses.edge_url.as_deref().context("this shop has no host")?;
+        let delivery = json!({"url": format!("{edge}/webhooks/stripe"), "duplicate": true, "reorder": true});
+        let page = format!("{}/_control/webhooks", addresses.psp_base_url);
+        let answer = send(http_client().build()?.put(page).json(&delivery)).await?;
+        ensure!(matches!(answer.status, 204 | 404), "setting webhooks: {} {}", answer.status, answer.text());
+        Ok(())
     }
 
     /// A product that no other case uses.
