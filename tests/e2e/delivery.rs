@@ -120,7 +120,7 @@ pub(crate) async fn an_outage_in_the_middle_of_a_stream_is_worked_off(e2e: &mut 
     let sku = e2e.product(100, 100).await?;
     let token = e2e.buyer()?;
     let letters = e2e.broker.read_all("orders.confirmed.dlq").await?.len();
-    let mut orders = Vec::new();
+    let mut orders: Vec<String> = Vec::new();
     for number in 0..40 {
         if number == 10 {
             // A mail that is on its way when the server dies may be there twice; none is.

@@ -76,9 +76,8 @@ async fn show(desk: &Desk, arguments: &ShowArguments) -> anyhow::Result<u8> {
 
 async fn replay(desk: &Desk, arguments: &ReplayArguments) -> anyhow::Result<u8> {
     let states: &[State] = if arguments.include_parked { &[State::Open, State::Parked] } else { &[State::Open] };
-    let (operation, letters) = match choose(desk, &arguments.choice, &arguments.operator, states).await? {
-        Chosen::Letters(operation, letters) => (operation, letters),
-        Chosen::Nothing => return Ok(DONE),
+    let Some((operation, letters)) = choose(desk, &arguments.choice, &arguments.operator, states).await? else {
+        return Ok(DONE);
     };
     let mut fates = [0_usize; 3];
     let [going, parking, refused] = &mut fates;
@@ -102,9 +101,8 @@ async fn replay(desk: &Desk, arguments: &ReplayArguments) -> anyhow::Result<u8> 
 
 async fn discard(desk: &Desk, arguments: &DiscardArguments) -> anyhow::Result<u8> {
     let states = [State::Open, State::Parked];
-    let (operation, letters) = match choose(desk, &arguments.choice, &arguments.operator, &states).await? {
-        Chosen::Letters(operation, letters) => (operation, letters),
-        Chosen::Nothing => return Ok(DONE),
+    let Some((operation, letters)) = choose(desk, &arguments.choice, &arguments.operator, &states).await? else {
+        return Ok(DONE);
     };
     let plan = format!("{} to be given up", letters.len());
     if let Some(code) = agreed(&plan, &letters, &arguments.choice, &arguments.operator)? {
@@ -114,10 +112,8 @@ async fn discard(desk: &Desk, arguments: &DiscardArguments) -> anyhow::Result<u8
     tell(&report, &arguments.choice)
 }
 
-enum Chosen {
-    Letters(Operation, Vec<(Letter, State)>),
-    Nothing,
-}
+/// What is to be done, and with which letters; `None`: there are none, and that was said.
+type Chosen = Option<(Operation, Vec<(Letter, State)>)>;
 
 async fn choose(
     desk: &Desk,
@@ -140,7 +136,7 @@ async fn choose(
     if selection.letters.is_empty() {
         let none = json!({"topic": choice.topic, "selected": 0});
         say(&if choice.json { none.to_string() } else { format!("{}: no such letters; nothing to do", choice.topic) })?;
-        return Ok(Chosen::Nothing);
+        return Ok(None);
     }
     let operation = Operation {
         topic: choice.topic.clone(),
@@ -148,7 +144,7 @@ async fn choose(
         note: operator.note.clone(),
         filter,
     };
-    Ok(Chosen::Letters(operation, selection.letters))
+    Ok(Some((operation, selection.letters)))
 }
 
 /// Shows the plan, and asks where somebody can answer. An exit code: it ends here.

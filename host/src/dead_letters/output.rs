@@ -80,17 +80,19 @@ pub(super) fn letters_text(letters: Letters<'_>) -> String {
 }
 
 pub(super) fn whole_json(letter: &Letter, state: State, payload: bool) -> Value {
-    let mut whole = short_json(letter, state);
     let headers: Vec<Value> = letter
         .message
         .headers
         .iter()
         .map(|header| json!({"name": header.name, "value": bytes(&header.value)}))
         .collect();
-    whole["headers"] = json!(headers);
-    whole["payload_bytes"] = json!(letter.message.payload.len());
-    if payload {
-        whole["payload"] = json!(bytes(&letter.message.payload));
+    let mut whole = short_json(letter, state);
+    if let Some(members) = whole.as_object_mut() {
+        members.insert("headers".to_owned(), json!(headers));
+        members.insert("payload_bytes".to_owned(), json!(letter.message.payload.len()));
+        if payload {
+            members.insert("payload".to_owned(), json!(bytes(&letter.message.payload)));
+        }
     }
     whole
 }
