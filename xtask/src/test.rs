@@ -15,6 +15,8 @@ use crate::{audit, build, dependencies};
 
 /// The package whose integration tests are the suites.
 const SUITES: &str = "swiftcart-tests";
+/// The test inside a library that needs the real `wash`, which only the suite `lattice` builds.
+const WITH_WASH: &str = "lattice::rpc::tests::wash_calls_http";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -85,8 +87,15 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
             Suite::Unit => unit(workspace, &arguments.rest, &mut tally)?,
             _ => whole(workspace, &programs(&packages, suite), &arguments.rest, &mut tally)?,
         }
-        if suite == Suite::Contract {
-            statements(workspace, &arguments.rest, &mut tally)?;
+        match suite {
+            Suite::Contract => {
+                statements(workspace, &arguments.rest, &mut tally)?;
+                ignored(workspace, &["--skip", WITH_WASH], &arguments.rest, &mut tally)?;
+            }
+            Suite::Lattice if chosen(&arguments.rest, WITH_WASH) => {
+                ignored(workspace, &["--exact", WITH_WASH], &[], &mut tally)?;
+            }
+            Suite::Unit | Suite::E2e | Suite::Chaos | Suite::Lattice => {}
         }
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
@@ -147,6 +156,29 @@ fn statements(workspace: &Workspace, rest: &[String], tally: &mut Tally) -> anyh
     counted.and(stopped)
 }
 
+/// The tests inside libraries that need what `unit` does not have, and are ignored there: the host's control plane and its calls between hosts on a
+/// real NATS server, which each test starts for itself.
+fn ignored(workspace: &Workspace, which: &[&str], rest: &[String], tally: &mut Tally) -> anyhow::Result<()> {
+    let tools = Tools::with_cache(&workspace.cache, dependencies::progress());
+    let installed = tools.install(Wanted { nats: true, ..Wanted::NONE })?;
+    let mut cargo = process::cargo(workspace, "test");
+    // The whole workspace, as in `unit`, so that nothing is compiled a second time with other features.
+    cargo.args(["--release", "--workspace", "--lib", "--no-fail-fast", "--", "--ignored"]).args(which);
+    cargo.args(rest.iter().filter(|argument| !matches!(argument.as_str(), "--ignored" | "--include-ignored")));
+    build::announce(workspace, &mut cargo);
+    cargo.env("SWIFTCART_NATS_SERVER", installed.nats_server.context("the NATS server is not there")?);
+    if which.contains(&"--exact") {
+        cargo.env("SWIFTCART_WASH", tools.wash()?);
+    }
+    tally.count(&mut cargo)
+}
+
+/// Whether the filters among the arguments for test programs let a test through.
+fn chosen(rest: &[String], test: &str) -> bool {
+    let mut filters = rest.iter().filter(|argument| !argument.starts_with('-')).peekable();
+    filters.peek().is_none() || filters.any(|filter| test.contains(filter.as_str()))
+}
+
 impl Tally {
     fn count(&mut self, command: &mut std::process::Command) -> anyhow::Result<()> {
         let before = self.failed;
@@ -204,6 +236,14 @@ mod tests {
         tally.add("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s");
         tally.add("a line that says 9 passed; 9 failed");
         assert_eq!((tally.passed, tally.failed), (15, 2));
+    }
+
+    #[test]
+    fn a_filter_that_names_another_test_leaves_one_out() {
+        let rest = |arguments: &[&str]| arguments.iter().map(|argument| (*argument).to_owned()).collect::<Vec<_>>();
+        assert!(chosen(&rest(&[]), WITH_WASH) && chosen(&rest(&["--nocapture"]), WITH_WASH));
+        assert!(chosen(&rest(&["swap", "wash_calls"]), WITH_WASH));
+        assert!(!chosen(&rest(&["--nocapture", "swap"]), WITH_WASH));
     }
 
     #[test]

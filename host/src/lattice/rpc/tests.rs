@@ -156,7 +156,7 @@ fn join(left: &str) -> [Val; 3] {
 
 /// Goal: every type passes in both directions. Method: drawn values of a record of everything, given back by the callee.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a NATS server and the guests"]
+#[ignore = "needs a NATS server and the guests; cargo xtask test contract runs it"]
 async fn every_type_passes() {
     let stage = Stage::new(4).await;
     let ty = stage.way("same").params[0].clone();
@@ -170,7 +170,7 @@ async fn every_type_passes() {
 /// Goal: parameters and results need not fit into one message, and what is too large is refused before it is sent. Method: 3 MiB against
 /// the server's limit of 1 MiB, as text and as bytes with several calls at once; then 9 MiB.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a NATS server and the guests"]
+#[ignore = "needs a NATS server and the guests; cargo xtask test contract runs it"]
 async fn large_values_pass() {
     let stage = Stage::new(8).await;
     let large = "0123456789abcdef".repeat(3 << 16);
@@ -189,7 +189,7 @@ async fn large_values_pass() {
 
 /// Goal: a failure over there is the same failure here. Method: every way to fail, once where the contract has a word for it, once not.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a NATS server and the guests"]
+#[ignore = "needs a NATS server and the guests; cargo xtask test contract runs it"]
 async fn failures_are_typed() {
     let stage = Stage::new(1).await;
     let Val::Result(Err(Some(told))) = stage.call("with-words", &[conduct("trap", None)]).await.unwrap() else {
@@ -225,7 +225,7 @@ async fn failures_are_typed() {
 
 /// Goal: bytes of other types do not reach the component. Method: a caller with another idea of the parameters.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a NATS server and the guests"]
+#[ignore = "needs a NATS server and the guests; cargo xtask test contract runs it"]
 async fn misfitting_parameters_are_refused() {
     let stage = Stage::new(1).await;
     let mut way = stage.way("with-words");
@@ -240,7 +240,7 @@ async fn misfitting_parameters_are_refused() {
 
 /// Goal: a callee that is silent, or closes without an answer, is told as what it is. Method: a peer that speaks by hand.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a NATS server and the guests"]
+#[ignore = "needs a NATS server and the guests; cargo xtask test contract runs it"]
 async fn silent_callees_do_not_hang_the_caller() {
     let stage = Stage::new(1).await;
     let peer = stage.nats.client().await;
@@ -272,7 +272,7 @@ async fn silent_callees_do_not_hang_the_caller() {
 
 /// Goal: the trace goes on. Method: the callee tells the trace it sees.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a NATS server and the guests"]
+#[ignore = "needs a NATS server and the guests; cargo xtask test contract runs it"]
 async fn the_trace_goes_on() {
     let stage = Stage::new(1).await;
     let call = CallContext::new(TraceContext::root(), Duration::from_secs(9));
@@ -285,7 +285,7 @@ async fn the_trace_goes_on() {
 /// Goal: no call fails while versions are put in place and served anew; after stopping, running calls are answered and new ones find nobody.
 /// Method: callers without pause during 20 swaps; then a slow call while it stops.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a NATS server and the guests"]
+#[ignore = "needs a NATS server and the guests; cargo xtask test contract runs it"]
 async fn swaps_have_no_gap_and_stopping_drains() {
     let stage = Arc::new(Stage::new(64).await);
     let done = tokio_util::sync::CancellationToken::new();
@@ -328,7 +328,7 @@ async fn swaps_have_no_gap_and_stopping_drains() {
 
 /// Goal: when another component takes the place, what it does not have is dropped and what is new is served. Method: `probe` after `echo`.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a NATS server and the guests"]
+#[ignore = "needs a NATS server and the guests; cargo xtask test contract runs it"]
 async fn vanished_functions_are_dropped() {
     let stage = Stage::new(4).await;
     let way = stage.way("uses");
@@ -342,7 +342,7 @@ async fn vanished_functions_are_dropped() {
 /// Goal: the stock client reaches a component's HTTP over the lattice. Method: `wash call` with a body, against `probe`, which tells the
 /// request as it sees it.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a NATS server, the guests and wash"]
+#[ignore = "needs a NATS server, the guests and wash; cargo xtask test lattice runs it"]
 async fn wash_calls_http() {
     let stage = Stage::new(4).await;
     let slot = Arc::new(Slot::empty("probe"));

@@ -8,7 +8,7 @@ fn event(reference: &str, count: u64, scaler: &str) -> (String, u64, String) {
 
 /// Goal: start, repeat, change, stop. Method: as wash does it, one command after the other.
 #[tokio::test]
-#[ignore = "needs SWIFTCART_NATS_SERVER"]
+#[ignore = "needs a NATS server; cargo xtask test contract runs it"]
 async fn a_component_starts_scales_and_stops() {
     let server = Server::start().await;
     let mut events = Events::listen(&server).await;
@@ -40,7 +40,7 @@ async fn a_component_starts_scales_and_stops() {
 
 /// Goal: §7.4 of the protocol notes. Method: wadm's commands of an image upgrade, the second while the first is slow.
 #[tokio::test]
-#[ignore = "needs SWIFTCART_NATS_SERVER"]
+#[ignore = "needs a NATS server; cargo xtask test contract runs it"]
 async fn wadms_upgrade_never_stops_the_component() {
     let server = Server::start().await;
     let mut events = Events::listen(&server).await;
@@ -71,7 +71,7 @@ async fn wadms_upgrade_never_stops_the_component() {
 
 /// Goal: undeploying leaves nothing, although wadm says nothing about a version that it does not know of. Method: wadm's own event.
 #[tokio::test]
-#[ignore = "needs SWIFTCART_NATS_SERVER"]
+#[ignore = "needs a NATS server; cargo xtask test contract runs it"]
 async fn a_withdrawn_application_leaves_nothing() {
     let server = Server::start().await;
     let mut events = Events::listen(&server).await;
@@ -92,7 +92,7 @@ async fn a_withdrawn_application_leaves_nothing() {
 }
 
 #[tokio::test]
-#[ignore = "needs SWIFTCART_NATS_SERVER"]
+#[ignore = "needs a NATS server; cargo xtask test contract runs it"]
 async fn an_update_keeps_annotations_and_instances() {
     let server = Server::start().await;
     let mut events = Events::listen(&server).await;
@@ -112,7 +112,7 @@ async fn an_update_keeps_annotations_and_instances() {
 
 /// Goal: after a rollback the lattice hears what serves, and wadm's repetition does not bring the bad version back. Method: a notice.
 #[tokio::test]
-#[ignore = "needs SWIFTCART_NATS_SERVER"]
+#[ignore = "needs a NATS server; cargo xtask test contract runs it"]
 async fn a_rollback_is_told() {
     let server = Server::start().await;
     let mut events = Events::listen(&server).await;
@@ -140,7 +140,7 @@ async fn a_rollback_is_told() {
 
 /// Goal: config values and secrets reach a component, and their changes do while it runs. Method: put, start, put, delete.
 #[tokio::test]
-#[ignore = "needs SWIFTCART_NATS_SERVER"]
+#[ignore = "needs a NATS server; cargo xtask test contract runs it"]
 async fn configs_reach_components_and_stay_when_deleted() {
     let server = Server::start().await;
     let mut events = Events::listen(&server).await;
@@ -171,7 +171,7 @@ async fn configs_reach_components_and_stay_when_deleted() {
 }
 
 #[tokio::test]
-#[ignore = "needs SWIFTCART_NATS_SERVER"]
+#[ignore = "needs a NATS server; cargo xtask test contract runs it"]
 async fn built_in_providers_start_get_their_links_and_stop() {
     let server = Server::start().await;
     let mut events = Events::listen(&server).await;

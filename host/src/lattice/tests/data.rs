@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-#[ignore = "needs SWIFTCART_NATS_SERVER"]
+#[ignore = "needs a NATS server; cargo xtask test contract runs it"]
 async fn hosts_answer_pings_auctions_and_label_changes() {
     let server = Server::start().await;
     let mut events = Events::listen(&server).await;
@@ -35,7 +35,7 @@ async fn hosts_answer_pings_auctions_and_label_changes() {
 }
 
 #[tokio::test]
-#[ignore = "needs SWIFTCART_NATS_SERVER"]
+#[ignore = "needs a NATS server; cargo xtask test contract runs it"]
 async fn links_are_put_told_and_deleted() {
     let server = Server::start().await;
     let mut events = Events::listen(&server).await;
@@ -98,7 +98,7 @@ async fn a_policy_is_checked_with_its_link_and_follows_its_config() {
 
 /// Goal: two hosts never undo each other's links, and a host that comes later knows them. Method: puts through whoever answers, at once.
 #[tokio::test]
-#[ignore = "needs SWIFTCART_NATS_SERVER"]
+#[ignore = "needs a NATS server; cargo xtask test contract runs it"]
 async fn two_hosts_change_links_at_once() {
     let server = Server::start().await;
     let (left, right) = (Host::join(&server).await, Host::join(&server).await);
@@ -129,7 +129,7 @@ async fn two_hosts_change_links_at_once() {
 }
 
 #[tokio::test]
-#[ignore = "needs SWIFTCART_NATS_SERVER"]
+#[ignore = "needs a NATS server; cargo xtask test contract runs it"]
 async fn configs_are_stored_as_they_come() {
     let server = Server::start().await;
     let mut events = Events::listen(&server).await;

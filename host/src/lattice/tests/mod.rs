@@ -1,5 +1,6 @@
 //! The control plane against a real NATS server, with a workload that only writes down what it is told. Each test has a server of its own.
-//! They need the server's program: `SWIFTCART_NATS_SERVER=/path/to/nats-server cargo test -- --ignored lattice::tests`.
+//! They need the server's program, so `cargo xtask test contract` runs them; by hand: `SWIFTCART_NATS_SERVER=/path/to/nats-server cargo test
+//! --release --workspace --lib -- --ignored lattice::tests`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
 mod commands;
