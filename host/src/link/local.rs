@@ -107,7 +107,9 @@ pub(crate) fn define(
                     Ok(call) => {
                         let point = call.chain.point(&import.way.source, || import.way.outline());
                         let way = &import.way;
-                        point.around(import.call(params, results, call), |_| way.unreachable(), |why| way.lost(why)).await
+                        point
+                            .around(import.call(params, results, call), |_| way.unreachable(), |why| way.lost(why))
+                            .await
                     }
                     Err(error) => Err(error),
                 };

@@ -3,10 +3,10 @@
 //!
 //! Invariant: without the feature `crash-points` (the released host never has it) everything here is of no size and does nothing.
 
-#[cfg(any(test, feature = "crash-points"))]
-pub mod armed;
 #[cfg(not(feature = "crash-points"))]
 mod absent;
+#[cfg(any(test, feature = "crash-points"))]
+pub mod armed;
 
 #[cfg(not(feature = "crash-points"))]
 pub use absent::{Chain, Point, announce};

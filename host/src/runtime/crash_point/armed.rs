@@ -279,7 +279,8 @@ mod tests {
     /// that is not, and one after it.
     #[tokio::test]
     async fn a_point_strikes_once() {
-        for (moment, text) in [(Moment::Before, "refused: crash point: before"), (Moment::After, "lost: crash point: after")]
+        for (moment, text) in
+            [(Moment::Before, "refused: crash point: before"), (Moment::After, "lost: crash point: after")]
         {
             let armed = armed(Some(Strike { effect: 2, moment, action: Action::Fail }));
             assert_eq!(run(&chain(&armed), 1).await, [Ok(1)]);
