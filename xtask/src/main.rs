@@ -49,7 +49,7 @@ enum Command {
     Check(check::Arguments),
     /// The components (wasm) and the native programs, in release.
     Build(build::Arguments),
-    /// The test suites: unit, contract, e2e, chaos, lattice.
+    /// The test suites: unit, contract, e2e, chaos, crash-points, lattice.
     Test(test::Arguments),
     /// A benchmark against the whole shop; arguments after the name go to the benchmark.
     Bench(bench::Arguments),

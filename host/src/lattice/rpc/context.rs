@@ -1,7 +1,7 @@
 //! What travels in the headers of a call: who calls over which link, the trace, the time that is left, the depth. Other hosts and providers
 //! send some of these only; what is missing has a default.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 
