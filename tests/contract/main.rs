@@ -58,6 +58,7 @@ fn main() -> ExitCode {
         dead_letters::a_loop_ends_parked_and_is_discarded,
         dead_letters::only_the_group_that_failed_takes_a_replay,
         dead_letters::one_run_at_a_time_works_on_a_topic,
+        dead_letters::a_killed_run_is_taken_up_where_it_ended,
         dead_letters::lag_rises_and_falls_with_an_outage,
         publish::the_outbox_reaches_the_topic_in_order_with_its_headers,
         publish::a_rolled_back_row_is_never_published,

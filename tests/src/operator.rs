@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
+use tokio::process::{Child, Command};
 
 /// Who the tests are in the audit.
 pub const NAME: &str = "tester";
@@ -39,19 +40,36 @@ impl Operator {
     /// # Errors
     /// When it does not run, or ends by a signal.
     pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<Said> {
-        let output = tokio::process::Command::new(&self.program)
+        let output = self.command(arguments).output().await;
+        let output = output.with_context(|| format!("running {}", self.program.display()))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let code = output.status.code().context("it was killed")?;
+        Ok(Said { code, out: text(&output.stdout), err: text(&output.stderr) })
+    }
+
+    /// Starts the same, for a case that kills it.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(&self, arguments: &[&str]) -> anyhow::Result<Child> {
+        let mut command = self.command(arguments);
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("starting {}", self.program.display()))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
             .arg("dlq")
             .args(arguments)
             .args(["--bootstrap-servers", &self.servers, "--log-format", "text"])
             .env("USER", NAME)
             .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .with_context(|| format!("running {}", self.program.display()))?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let code = output.status.code().context("it was killed")?;
-        Ok(Said { code, out: text(&output.stdout), err: text(&output.stderr) })
+            .kill_on_drop(true);
+        command
     }
 
     /// Runs it with `--json` and gives what it says; anything but success is an error.

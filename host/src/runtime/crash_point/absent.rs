@@ -4,13 +4,13 @@ use crate::runtime::TraceContext;
 
 /// Would number the effects of a call.
 #[derive(Clone, Debug, Default)]
-pub struct Chain;
+pub struct Chain(());
 
 impl Chain {
     /// The chain of a call that comes from outside.
     #[must_use]
     pub fn begin(_: &str, _: &str, _: &TraceContext, _: impl FnOnce() -> String) -> Self {
-        Self
+        Self(())
     }
 
     /// The next effect.
