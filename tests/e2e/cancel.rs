@@ -9,6 +9,7 @@ use swiftcart_support::eventually;
 use swiftcart_tests::broker::header;
 
 use crate::happy::same_shape;
+use crate::refund::{given_back_once, refund_shown};
 use crate::shop::{E2e, SOON, fresh_key, order_id, order_of, problem};
 
 /// Waits until a topic holds one event of an order; more than one is an error.
@@ -74,6 +75,15 @@ pub(crate) async fn a_confirmed_order_is_cancelled(e2e: &mut E2e) -> anyhow::Res
         ensure!(text.contains(expected), "the mail does not say {expected}: {text}");
     }
     mail_of_kind(e2e, &order, "order_confirmed").await?;
+    given_back_once(e2e, &order, 2598).await?;
+    refund_shown(e2e, &token, &order, 2598).await?;
+    eventually(SOON, "the stock to come back", async || {
+        let movements = e2e.movements(&order).await?;
+        ensure!(movements == [("confirmed".to_owned(), -2), ("return".to_owned(), 2)], "{movements:?}");
+        Ok(())
+    })
+    .await?;
+    ensure!(e2e.on_hand(&sku).await? == 10, "the stock did not come back");
 
     let replay = e2e.client.post_order(&token, Some(&key), &body).await?.expect_status(201)?;
     ensure!(replay.body == created.body, "the create is replayed as {}", replay.text());

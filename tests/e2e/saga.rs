@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::cancel::{mail_of_kind, only_event};
 use crate::happy::same_shape;
+use crate::refund::{given_back_once, refund_shown};
 use crate::shop::{E2e, SOON, fresh_key, order_id, order_of, problem};
 
 /// Waits until `order` has handled everything that a topic holds for a key: behind it goes a message that nobody can handle, and a key's
@@ -75,6 +76,8 @@ pub(crate) async fn an_order_that_cannot_be_honoured_fails(e2e: &mut E2e) -> any
     ensure!(header(&message, "traceparent").is_some_and(|parent| parent.contains(trace)), "the trace ends on the way");
     let text = mail_of_kind(e2e, &order, "order_failed").await?.text.unwrap_or_default();
     ensure!(text.contains("You get back what you paid.") && text.contains(&sku), "{text}");
+    given_back_once(e2e, &order, 1000).await?;
+    refund_shown(e2e, &token, &order, 1000).await?;
 
     for _ in 0..2 {
         let payload = rejection.payload().context("no payload")?;
