@@ -16,6 +16,14 @@ use crate::workspace::Workspace;
 const GUESTS: &str = "tests/guests/";
 /// The native programs of a shop.
 pub(crate) const PROGRAMS: [&str; 2] = ["swiftcart-host", "swiftcart-sim"];
+/// The provider libraries as programs, for lattices.
+pub(crate) const PROVIDERS: [&str; 5] = [
+    "swiftcart-email-provider",
+    "swiftcart-http-provider",
+    "swiftcart-kafka-provider",
+    "swiftcart-postgres-provider",
+    "swiftcart-redis-provider",
+];
 
 /// What to do with what was built.
 const AFTER_HELP: &str = "\

@@ -70,6 +70,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
         dependencies::services(workspace)?;
     }
     if suites.contains(&Suite::Lattice) {
+        build::native(workspace, &build::PROVIDERS)?;
         dependencies::lattice(workspace)?;
     }
     for suite in suites {
