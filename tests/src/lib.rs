@@ -10,6 +10,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::Runtime;
 
 pub mod broker;
+pub mod calls;
 
 /// What a case is: a function of the fixture.
 pub type Run<F> = for<'a> fn(&'a mut F) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + 'a>>;
