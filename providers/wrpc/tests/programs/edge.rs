@@ -1,17 +1,17 @@
 //! `http`.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
-use swiftcart_sim::{issuer::Issuer, keys, serve};
 use swiftcart_support::client::http_client;
 use swiftcart_support::eventually;
+use swiftcart_support::service::Issuer;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use wrpc_transport::ServeExt as _;
 
 use crate::stage::{DEADLINE, Provider, Stage};
@@ -19,7 +19,6 @@ use form::wrpc::http::types::{ErrorCode, Method, Request, Response};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_swiftcart-http-provider");
 const INSTANCE: &str = "wrpc:http/incoming-handler@0.1.0";
-const AUDIENCE: &str = "shop";
 
 /// What the stock tools make of the interface; the program writes and reads it by itself. Of the error codes those up to the one that is used.
 #[allow(missing_docs, unused, unreachable_pub, clippy::all, reason = "generated code")]
@@ -71,33 +70,20 @@ mod form {
     });
 }
 
-/// An issuer of tokens that ends with the test.
-struct Tokens {
-    url: String,
-    _keys: tempfile::TempDir,
-    _stop: tokio_util::sync::DropGuard,
+/// The development issuer of tokens, which `cargo xtask test contract` builds.
+async fn issuer(stage: &Stage) -> Issuer {
+    let program = std::env::var_os("SWIFTCART_SIM_BINARY").expect("run this as `cargo xtask test contract`");
+    Issuer::start_in(&stage.place, Path::new(&program)).await.unwrap()
 }
 
-impl Tokens {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let listener = serve::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let issuer = Issuer::new(url.clone(), AUDIENCE.to_owned(), keys::load_or_create(folder.path()).unwrap());
-        let stop = CancellationToken::new();
-        tokio::spawn(serve::serve(listener, issuer.router(), stop.clone().cancelled_owned()));
-        Self { url, _keys: folder, _stop: stop.drop_guard() }
-    }
+async fn token(issuer: &Issuer, http: &reqwest::Client, subject: &str) -> String {
+    let grant = json!({"sub": subject, "scope": "orders"});
+    let answer = http.post(format!("{}/token", issuer.url())).json(&grant).send().await.unwrap();
+    answer.json::<Value>().await.unwrap()["access_token"].as_str().unwrap().to_owned()
+}
 
-    async fn of(&self, http: &reqwest::Client, subject: &str) -> String {
-        let grant = json!({"sub": subject, "scope": "orders"});
-        let answer = http.post(format!("{}/token", self.url)).json(&grant).send().await.unwrap();
-        answer.json::<Value>().await.unwrap()["access_token"].as_str().unwrap().to_owned()
-    }
-
-    fn settings(&self) -> Value {
-        json!({"issuer": self.url, "audience": AUDIENCE, "jwks_url": format!("{}/.well-known/jwks.json", self.url)})
-    }
+fn settings(issuer: &Issuer) -> Value {
+    json!({"issuer": issuer.url(), "audience": Issuer::AUDIENCE, "jwks_url": issuer.jwks_url()})
 }
 
 fn link(target: &str, port: u16) -> Value {
@@ -169,16 +155,16 @@ async fn component(stage: &Stage, id: &str) -> (tokio::task::JoinHandle<()>, mps
 #[tokio::test(flavor = "multi_thread")]
 async fn http_calls_the_component_of_a_link() {
     let stage = Stage::build(Stage::NOTHING).await;
-    let (tokens, http, port) = (Tokens::start().await, http_client().build().unwrap(), free_port());
-    let provider = stage.start(PROGRAM, "web", tokens.settings(), json!([link("cart", port)])).await;
+    let (tokens, http, port) = (issuer(&stage).await, http_client().build().unwrap(), free_port());
+    let provider = stage.start(PROGRAM, "web", settings(&tokens), json!([link("cart", port)])).await;
     let url = format!("http://127.0.0.1:{port}");
     listening(&http, &url).await;
     // Nobody serves the component yet.
     assert_eq!(http.get(format!("{url}/open/x")).send().await.unwrap().status(), 503);
     let (serving, mut seen) = component(&stage, "cart").await;
-    let token = tokens.of(&http, "ann").await;
+    let ann = token(&tokens, &http, "ann").await;
     eventually(DEADLINE, "the keys to be there and the component to be known", || async {
-        let status = http.get(format!("{url}/mine?a=1")).bearer_auth(&token).send().await?.status();
+        let status = http.get(format!("{url}/mine?a=1")).bearer_auth(&ann).send().await?.status();
         anyhow::ensure!(status == 201, "{status}");
         Ok(())
     })
@@ -221,7 +207,7 @@ async fn http_calls_the_component_of_a_link() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_breaks_off_is_an_error() {
     let stage = Stage::build(Stage::NOTHING).await;
-    let (tokens, http, port) = (Tokens::start().await, http_client().build().unwrap(), free_port());
+    let (tokens, http, port) = (issuer(&stage).await, http_client().build().unwrap(), free_port());
     let nats = stage.nats.clone();
     let mut calls = nats.subscribe(Stage::invocation("cart", INSTANCE, "handle")).await.unwrap();
     nats.flush().await.unwrap();
@@ -238,7 +224,7 @@ async fn an_answer_that_breaks_off_is_an_error() {
             }
         }
     });
-    let provider: Provider = stage.start(PROGRAM, "web", tokens.settings(), json!([link("cart", port)])).await;
+    let provider: Provider = stage.start(PROGRAM, "web", settings(&tokens), json!([link("cart", port)])).await;
     let url = format!("http://127.0.0.1:{port}");
     listening(&http, &url).await;
     let mut waiting = http.get(format!("{url}/open/waiting")).send().await.unwrap();
