@@ -6,42 +6,16 @@ use anyhow::{Context as _, ensure};
 use futures::future::{join_all, try_join_all};
 use serde_json::{Value, json};
 
+use swiftcart_tests::calls;
+
 use crate::fixture::Contract;
 
-fn everything() -> Value {
-    json!({
-        "truth": true,
-        "u8_value": u8::MAX, "s8_value": i8::MIN, "u16_value": u16::MAX, "s16_value": i16::MIN,
-        "u32_value": u32::MAX, "s32_value": i32::MIN, "u64_value": u64::MAX, "s64_value": i64::MIN,
-        "f32_value": 1.5, "f64_value": -2.25,
-        "letter": "\u{1F600}", "text": "Zoë\u{0}", "bytes": [0, 127, 255],
-        "pair": [7, "seven"],
-        "colour": "Green",
-        "permissions": 5,
-        "shapes": ["Point", {"Circle": 0.5}, {"Labelled": {"name": "a", "weight": 1}}, {"Group": [{"name": "", "weight": 0}, {"name": "b", "weight": 2}]}],
-        "maybe": 9,
-        "outcome": {"Err": "Red"},
-        "nothing": {"Ok": null},
-        "rows": [["x", null], [], [null]],
-    })
-}
-
 // Goal: every WIT type passes between components by value. Method: a record with one of each goes to the callee and back; then with the other
-// cases of what has several.
+// cases of what has several, one by one.
 pub(crate) async fn every_type_passes_by_value(fixture: &mut Contract) -> anyhow::Result<()> {
     let probe = fixture.probe().await?;
-    let mut other = everything();
-    for (field, value) in [
-        ("maybe", json!(null)),
-        ("outcome", json!({"Ok": {"name": "leaf", "weight": 3}})),
-        ("nothing", json!({"Err": null})),
-        ("permissions", json!(0)),
-        ("shapes", json!([])),
-        ("text", json!("x".repeat(200_000))),
-    ] {
-        other[field] = value;
-    }
-    for value in [everything(), other] {
+    let long = calls::with("text", json!("x".repeat(200_000)));
+    for value in calls::values().into_iter().chain([long]) {
         let back = probe.run(&json!({"same": {"value": value}})).await?;
         ensure!(back == value, "sent {value}, got {back}");
     }
@@ -52,10 +26,9 @@ pub(crate) async fn every_type_passes_by_value(fixture: &mut Contract) -> anyhow
 // holds an empty option, and a function of three parameters.
 pub(crate) async fn parameters_and_bits_pass_unchanged(fixture: &mut Contract) -> anyhow::Result<()> {
     let probe = fixture.probe().await?;
-    for (wide, single) in [(f64::INFINITY, f32::NEG_INFINITY), (-0.0, -0.0)] {
-        let (wide, single) = (wide.to_bits(), single.to_bits());
+    for (wide, single) in calls::bits() {
         let back = probe
-            .run(&json!({"same_beyond_json": {"f64_bits": wide, "f32_bits": single, "value": everything()}}))
+            .run(&json!({"same_beyond_json": {"f64_bits": wide, "f32_bits": single, "value": calls::everything()}}))
             .await?;
         ensure!(back == json!({"f64_bits": wide, "f32_bits": single, "some_none": true}), "{back}");
     }

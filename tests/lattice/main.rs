@@ -17,6 +17,8 @@ mod death;
 mod links;
 mod load;
 mod membership;
+mod outage;
+mod programs;
 mod providers;
 mod remote;
 mod settings;
@@ -52,6 +54,9 @@ fn main() -> ExitCode {
         providers::a_builtin_is_started_linked_and_stopped,
         providers::what_is_no_provider_is_refused,
         providers::an_external_provider_lives_under_our_host,
+        programs::programs_serve_a_component,
+        programs::a_program_brings_messages,
+        programs::an_interface_with_resources_is_refused_in_words,
         applications::an_application_is_deployed_upgraded_and_undeployed,
         applications::the_shop_runs_on_two_hosts,
         applications::components_come_from_a_registry,
@@ -66,5 +71,6 @@ fn main() -> ExitCode {
         bad_builds::a_build_with_an_unlinked_import_is_refused,
         bad_builds::a_build_that_traps_is_rolled_back,
         death::a_killed_hosts_work_moves,
+        outage::hosts_outlive_their_server,
     ])
 }

@@ -6,62 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use swiftcart_support::eventually;
+use swiftcart_tests::calls::{self, LARGE};
 
 use crate::stage;
 use crate::world::{SOON, World};
-
-fn everything() -> Value {
-    json!({
-        "truth": true,
-        "u8_value": u8::MAX, "s8_value": i8::MIN, "u16_value": u16::MAX, "s16_value": i16::MIN,
-        "u32_value": u32::MAX, "s32_value": i32::MIN, "u64_value": u64::MAX, "s64_value": i64::MIN,
-        "f32_value": 1.5, "f64_value": -2.25,
-        "letter": "\u{1F600}", "text": "Zoë\u{0}", "bytes": [0, 127, 255],
-        "pair": [7, "seven"],
-        "colour": "Green",
-        "permissions": 5,
-        "shapes": ["Point", {"Circle": 0.5}, {"Labelled": {"name": "a", "weight": 1}}, {"Group": [{"name": "", "weight": 0}, {"name": "b", "weight": 2}]}],
-        "maybe": 9,
-        "outcome": {"Err": "Red"},
-        "nothing": {"Ok": null},
-        "rows": [["x", null], [], [null]],
-    })
-}
-
-/// The table: every type, every edge of a type, every way to fail.
-fn table() -> Vec<Value> {
-    let with = |field: &str, value: Value| {
-        let mut all = everything();
-        all[field] = value;
-        json!({"same": {"value": all}})
-    };
-    let mut table = vec![
-        json!({"same": {"value": everything()}}),
-        with("maybe", json!(null)),
-        with("outcome", json!({"Ok": {"name": "leaf", "weight": 3}})),
-        with("nothing", json!({"Err": null})),
-        with("permissions", json!(0)),
-        with("permissions", json!(7)),
-        with("shapes", json!([])),
-        with("rows", json!([])),
-        with("bytes", json!([])),
-        with("text", json!("")),
-        with("letter", json!("a")),
-        // Beyond what NATS takes in one message.
-        with("text", json!("x".repeat(3 << 20))),
-        json!({"join": {"left": "a", "right": "b", "times": 2}}),
-        json!({"join": {"left": "ü", "right": null, "times": 0}}),
-    ];
-    for (wide, single) in [(f64::INFINITY, f32::NEG_INFINITY), (-0.0, -0.0), (f64::MIN_POSITIVE, f32::MAX)] {
-        table.push(json!({"same_beyond_json": {"f64_bits": wide.to_bits(), "f32_bits": single.to_bits(), "value": everything()}}));
-    }
-    for function in ["with_words", "with_nested_words", "with_variant", "without_words"] {
-        for conduct in [json!("Answer"), json!({"Wait": 50}), json!({"Allocate": 100_000}), json!("Trap")] {
-            table.push(json!({function: {"conduct": conduct}}));
-        }
-    }
-    table
-}
 
 /// The same outcome in other words is the same outcome: texts of errors are for people, and name another place.
 fn outcome(answer: &Value) -> Value {
@@ -99,13 +47,13 @@ pub(crate) async fn a_remote_call_is_a_local_call(world: &mut World) -> anyhow::
     world.wash.run(&link).await?.success()?;
     let url = eventually(SOON, "the caller to answer", async || {
         let url = world.edge(0, "web").await.unwrap_or_else(|_| url.clone());
-        let (status, answer) = stage::call(world, &url, &table()[11]).await?;
+        let (status, answer) = stage::call(world, &url, &calls::same("text", json!("x".repeat(LARGE)))).await?;
         ensure!(status == 200, "{status}: {answer}");
         Ok(url)
     })
     .await?;
     let mut local = Vec::new();
-    for call in table() {
+    for call in calls::table() {
         local.push(stage::call(world, &url, &call).await?);
     }
     ensure!(local.iter().filter(|(status, _)| *status == 200).count() >= local.len() - 1, "{local:?}");
@@ -113,7 +61,7 @@ pub(crate) async fn a_remote_call_is_a_local_call(world: &mut World) -> anyhow::
     world.wash.run(&["stop", "component", "echo", "--host-id", world.a()]).await?.success()?;
     stage::echo(world, world.b()).await?;
     let (mut differing, mut slowest) = (Vec::new(), Duration::ZERO);
-    for (call, near) in table().into_iter().zip(local) {
+    for (call, near) in calls::table().into_iter().zip(local) {
         let began = Instant::now();
         let far = stage::call(world, &url, &call).await?;
         slowest = slowest.max(began.elapsed());
@@ -123,7 +71,7 @@ pub(crate) async fn a_remote_call_is_a_local_call(world: &mut World) -> anyhow::
             differing.push(shown);
         }
     }
-    eprintln!("{} calls local and remote; the slowest remote one took {slowest:?}", table().len());
+    eprintln!("{} calls local and remote; the slowest remote one took {slowest:?}", calls::table().len());
     ensure!(differing.is_empty(), "{} calls differ:\n{}", differing.len(), differing.join("\n"));
     // The trace goes along.
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";

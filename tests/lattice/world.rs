@@ -32,6 +32,8 @@ pub(crate) struct Built {
     pub(crate) root: PathBuf,
     pub(crate) guests: PathBuf,
     pub(crate) artifacts: PathBuf,
+    /// The folder of our providers as programs.
+    pub(crate) programs: PathBuf,
     pub(crate) host: PathBuf,
 }
 
@@ -61,11 +63,14 @@ impl Fixture for World {
                 .map(PathBuf::from)
                 .with_context(|| format!("{name} is not set; run this as `cargo xtask test lattice`"))
         };
+        let host = path("SWIFTCART_HOST_BINARY")?;
         let built = Built {
             root: path("SWIFTCART_REPOSITORY_ROOT")?,
             guests: path("SWIFTCART_GUESTS_ROOT")?,
             artifacts: path("SWIFTCART_ARTIFACT_ROOT")?,
-            host: path("SWIFTCART_HOST_BINARY")?,
+            // All programs of the checkout are built into one folder.
+            programs: host.parent().context("the host program has no folder")?.to_owned(),
+            host,
         };
         let source = built.root.join("wadm/server");
         let (wash, wadm, journal, registry) = tokio::task::spawn_blocking(move || {

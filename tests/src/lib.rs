@@ -10,6 +10,7 @@ use libtest_mimic::{Failed, Trial};
 use tokio::runtime::Runtime;
 
 pub mod broker;
+pub mod calls;
 pub mod operator;
 
 pub use libtest_mimic::Arguments;

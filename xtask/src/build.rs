@@ -20,6 +20,14 @@ pub(crate) const PROGRAMS: [&str; 2] = [HOST, "swiftcart-sim"];
 const HOST: &str = "swiftcart-host";
 /// The host with the feature `crash-points`.
 const CRASH_POINTS_HOST: &str = "swiftcart-host-crash-points";
+/// The provider libraries as programs, for lattices.
+pub(crate) const PROVIDERS: [&str; 5] = [
+    "swiftcart-email-provider",
+    "swiftcart-http-provider",
+    "swiftcart-kafka-provider",
+    "swiftcart-postgres-provider",
+    "swiftcart-redis-provider",
+];
 
 /// What to do with what was built.
 const AFTER_HELP: &str = "\

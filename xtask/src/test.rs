@@ -80,6 +80,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
         build::crash_points(workspace)?;
     }
     if suites.contains(&Suite::Lattice) {
+        build::native(workspace, &build::PROVIDERS)?;
         dependencies::lattice(workspace)?;
     }
     for suite in suites {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::config::LatticeConfig;
 use crate::lattice::provider::{ProviderSettings, ProviderSpec, Providers, What, passed_on};
-use crate::lattice::rpc::Server;
+use crate::lattice::rpc::{Edges, Server};
 use crate::lattice::{Calls, ProcessEvent, ProcessPlan, Processes, Registries};
 use crate::limits;
 use crate::manifest::{ImageReference, LinkPlan, Settings};
@@ -26,6 +26,10 @@ impl Calls for ServedCalls {
 
     async fn stop(&self, id: &str) {
         self.0.stop(id).await;
+    }
+
+    fn set_edges(&self, edges: Edges) {
+        self.0.set_edges(edges);
     }
 }
 

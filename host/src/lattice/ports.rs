@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 
+use super::rpc::Edges;
 use super::wire::Annotations;
 use crate::manifest::{CapabilityPlan, ComponentPlan, LinkPlan, Settings};
 use crate::runtime::Slot;
@@ -73,6 +74,8 @@ pub trait Calls: Send + Sync + 'static {
     async fn serve(&self, id: &str, slot: Arc<Slot>) -> Result<(), String>;
     /// No more calls; what has arrived is answered.
     async fn stop(&self, id: &str);
+    /// The lattice's links for requests of HTTP: see [`Server::set_edges`](super::rpc::Server::set_edges).
+    fn set_edges(&self, edges: Edges);
 }
 
 /// A host that no call reaches from elsewhere.
@@ -83,6 +86,8 @@ impl Calls for () {
     }
 
     async fn stop(&self, _: &str) {}
+
+    fn set_edges(&self, _: Edges) {}
 }
 
 /// A provider that is a program of its own.

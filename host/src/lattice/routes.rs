@@ -8,8 +8,10 @@ use tokio::sync::Mutex;
 
 use super::inventory::Kind;
 use super::member::Member;
+use super::rpc::Edges;
 use super::settings::Owner;
 use super::wire::Link;
+use crate::capability::http_server;
 use crate::manifest::{LinkPlan, Settings};
 
 /// Takes the lattice's links to the workload and to providers' processes.
@@ -61,6 +63,7 @@ impl Routes {
                 plan(link, source, target)
             })
             .collect();
+        self.member.calls.set_edges(edges(&links));
         last.retain(|(_, known), _| links.iter().any(|link| key(link) == *known));
         if let Some(owner) = &self.member.processes {
             let concerns = |link: &&LinkPlan| processes.contains(&link.source) || processes.contains(&link.target);
@@ -92,6 +95,15 @@ impl Routes {
             }
         }
     }
+}
+
+/// Who may bring requests of HTTP to whom.
+fn edges(links: &[Link]) -> Edges {
+    let is_http = |link: &&Link| {
+        let interface = |name: &String| format!("{}:{}/{name}", link.wit_namespace, link.wit_package);
+        link.interfaces.iter().any(|name| interface(name) == http_server::EXPORT)
+    };
+    links.iter().filter(is_http).map(|link| (link.source_id.clone(), link.target.clone())).collect()
 }
 
 fn key(link: &Link) -> Key {

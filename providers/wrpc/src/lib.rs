@@ -9,6 +9,7 @@
 
 mod bindings;
 mod email;
+mod http;
 mod kafka;
 mod limits;
 mod postgres;
@@ -20,6 +21,7 @@ pub use runtime::{Program, run};
 /// The programs by their technology.
 pub mod programs {
     pub use crate::email::Email;
+    pub use crate::http::Http;
     pub use crate::kafka::Kafka;
     pub use crate::postgres::Postgres;
     pub use crate::redis::Redis;

@@ -37,5 +37,17 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 /// Time for a component to handle one event. No client waits for it, but a hanging one must end.
 pub(crate) const EVENT: Duration = Duration::from_secs(30);
 
+/// Room for the headers of a first message, which count against what NATS takes as one message.
+pub(crate) const HEADER_ROOM_BYTES: usize = 8 << 10;
+
+/// A `tracestate` longer than that is not passed on; its standard asks for 512 bytes.
+pub(crate) const TRACE_STATE_BYTES: usize = 4 << 10;
+
+/// The head of an answer over HTTP. Edges of any kind refuse larger ones.
+pub(crate) const MAX_ANSWER_HEAD_BYTES: usize = 256 << 10;
+
+/// What an answer's body may bring before its head is complete; it comes behind the head.
+pub(crate) const MAX_EARLY_BODY_BYTES: usize = 4 << 20;
+
 /// How often to look whether the host is still there. A program without its host would serve with links that nobody keeps up to date.
 pub(crate) const PARENT_CHECK: Duration = Duration::from_secs(2);

@@ -11,6 +11,10 @@ use crate::runtime::{CallContext, CallError, TraceContext};
 
 const SOURCE: &str = "source-id";
 const LINK: &str = "link-name";
+/// Ours: a provider that checked the client's token says so. Clients of any edge can write headers of HTTP, and none can write this one.
+const IDENTIFIED: &str = "swiftcart-identity";
+/// Its only value.
+const VERIFIED: &str = "verified";
 /// Of W3C Trace Context, here and in HTTP.
 pub(super) const TRACE_PARENT: &str = "traceparent";
 const TRACE_STATE: &str = "tracestate";
@@ -32,6 +36,12 @@ pub(super) fn headers(way: &Way, call: &CallContext) -> HeaderMap {
     headers.insert(TIMEOUT, call.remaining().as_millis().to_string());
     headers.insert(DEPTH, call.depth.to_string());
     headers
+}
+
+/// Who says, for a client over HTTP, that it checked who that is.
+pub(super) fn vouching(headers: Option<&HeaderMap>) -> Option<&str> {
+    let text = |name: &str| headers.and_then(|headers| headers.get(name)).map(|value| value.as_str());
+    text(SOURCE).filter(|_| text(IDENTIFIED) == Some(VERIFIED))
 }
 
 /// The context of a call that arrives.
@@ -83,6 +93,19 @@ mod tests {
         let arrived = context(Some(&headers)).unwrap();
         assert_eq!((&arrived.trace, arrived.depth), (&call.trace, 3));
         assert!(arrived.remaining() <= Duration::from_secs(5) && arrived.remaining() > Duration::from_secs(4));
+    }
+
+    /// Goal: an edge vouches only in its own name and only if it says so. Method: each header without the other.
+    #[test]
+    fn only_a_named_source_vouches() {
+        let mut headers = HeaderMap::new();
+        headers.insert(IDENTIFIED, VERIFIED);
+        assert_eq!(vouching(Some(&headers)), None);
+        headers.insert(SOURCE, "web");
+        assert_eq!(vouching(Some(&headers)), Some("web"));
+        headers.insert(IDENTIFIED, "true");
+        assert_eq!(vouching(Some(&headers)), None);
+        assert_eq!(vouching(None), None);
     }
 
     /// Goal: others' calls have defaults, and nobody asks for more than the limits. Method: no headers, huge headers, nonsense.

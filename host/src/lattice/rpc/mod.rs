@@ -18,7 +18,7 @@ mod failure;
 mod tests;
 
 pub use client::NatsRemote;
-pub use server::{ServeError, Server};
+pub use server::{Edges, ServeError, Server};
 
 /// The interface under which `wasi:http/incoming-handler` is served: its resources have no form on the wire, so it has another shape there.
 const HTTP_INSTANCE: &str = "wrpc:http/incoming-handler@0.1.0";

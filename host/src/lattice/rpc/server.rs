@@ -40,6 +40,9 @@ pub enum ServeError {
     },
 }
 
+/// Links by which requests of HTTP may come with an identity: source and target.
+pub type Edges = HashSet<(String, String)>;
+
 /// What this host serves. Calls of [`Server::serve`] and [`Server::stop`] for one id come one after the other; the control plane has a queue
 /// for each id.
 #[derive(Clone)]
@@ -49,6 +52,7 @@ struct Inner {
     nats: async_nats::Client,
     lattice: String,
     large: Arc<Semaphore>,
+    edges: Arc<ArcSwap<Edges>>,
     served: Mutex<HashMap<String, Served>>,
 }
 
@@ -66,6 +70,8 @@ struct Callee {
     permits: Arc<Semaphore>,
     /// Calls with large parameters that are being read, of the whole host.
     large: Arc<Semaphore>,
+    /// Of the whole host.
+    edges: Arc<ArcSwap<Edges>>,
 }
 
 /// What a caller can name.
@@ -94,8 +100,14 @@ impl Server {
             nats,
             lattice: lattice.to_owned(),
             large: Arc::new(Semaphore::new(limits::MAX_LARGE_REMOTE_CALLS)),
+            edges: Arc::default(),
             served: Mutex::new(HashMap::new()),
         }))
+    }
+
+    /// From now on requests of HTTP keep the identity of their client along these links, if their source vouches for it, and along no other.
+    pub fn set_edges(&self, edges: Edges) {
+        self.0.edges.store(Arc::new(edges));
     }
 
     /// Serves the functions of the component that runs in `slot` as those of `id`; shares the load with other hosts that do. After another
@@ -160,6 +172,7 @@ impl Server {
             slot: ArcSwap::new(slot),
             permits: Arc::new(Semaphore::new(limits::MAX_REMOTE_CALLS)),
             large: self.0.large.clone(),
+            edges: self.0.edges.clone(),
         });
         served.insert(id.to_owned(), Served { callee: callee.clone(), listeners: HashMap::new() });
         (callee, HashSet::new())

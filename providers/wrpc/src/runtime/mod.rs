@@ -4,6 +4,7 @@
 mod clients;
 mod connection;
 mod control;
+mod exchange;
 mod host_data;
 mod link;
 mod server;
@@ -21,10 +22,11 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use clients::{Clients, ConnectError, Library, NoClient};
+pub(crate) use exchange::{Answer, Piece};
 pub(crate) use host_data::Pairs;
 pub(crate) use link::{LinkId, OwnLink};
 pub(crate) use server::{Caller, Server};
-pub(crate) use target::Target;
+pub(crate) use target::{Failed, Target};
 pub(crate) use triggers::{Origin, Running, Trigger, Triggers};
 
 use crate::limits;

@@ -66,6 +66,15 @@ impl Target {
         &self.id
     }
 
+    pub(super) fn nats(&self) -> &Client {
+        &self.nats
+    }
+
+    /// What its subjects begin with.
+    pub(super) fn prefix(&self) -> String {
+        format!("{}.{}", self.lattice, self.id)
+    }
+
     /// Calls a function whose parameters and results stream nothing. `trace` are the headers of a W3C trace context.
     ///
     /// # Errors
@@ -119,11 +128,11 @@ impl Target {
     }
 
     async fn transport(&self) -> anyhow::Result<&Transport> {
-        let prefix = format!("{}.{}", self.lattice, self.id);
-        self.transport.get_or_try_init(|| Transport::new(self.nats.clone(), prefix, None)).await
+        self.transport.get_or_try_init(|| Transport::new(self.nats.clone(), self.prefix(), None)).await
     }
 
-    fn headers(&self, trace: &[(&str, &str)], limit: Duration) -> HeaderMap {
+    /// Who calls over which link, with the headers of a W3C trace context.
+    pub(crate) fn headers(&self, trace: &[(&str, &str)], limit: Duration) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert("source-id", self.own_id.as_str());
         headers.insert("target-id", self.id.as_str());

@@ -7,5 +7,6 @@
 mod bindings;
 mod consumer;
 mod database;
+mod edge;
 mod keyvalue;
 mod stage;

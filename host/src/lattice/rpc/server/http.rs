@@ -1,6 +1,6 @@
 //! Requests of HTTP that come over the lattice: `wrpc:http/incoming-handler`, where a request is a record with its body as a stream, in front of
-//! a component that exports `wasi:http/incoming-handler`. Invariant: nobody is identified here, so headers by which the edge of this host
-//! tells who a caller is are taken away, as it does itself.
+//! a component that exports `wasi:http/incoming-handler`. Invariant: nobody is identified here, so headers by which an edge tells who a caller
+//! is are taken away, unless an edge that is linked to the component vouches for them (docs/adr/0020).
 //!
 //! A request is `{body: stream<u8>, trailers: future<option<fields>>, method, path-with-query: option<string>, scheme: option<scheme>,
 //! authority: option<string>, headers: fields}`, an answer `result<{body, trailers, status: u16, headers}, error-code>`, and `fields` is a
@@ -66,7 +66,9 @@ pub(super) async fn answer(callee: &Callee, message: Message) {
     };
     let deadline = call.deadline;
     let is_traced = message.headers.as_ref().is_some_and(|headers| headers.get(TRACE_PARENT).is_some());
-    let Ok(request) = tokio::time::timeout_at(deadline.into(), request(callee, &exchange, message)).await else {
+    let identified = is_vouched_for(callee, &message);
+    let reading = request(callee, &exchange, message, identified);
+    let Ok(request) = tokio::time::timeout_at(deadline.into(), reading).await else {
         return exchange.answer(error(RESPONSE_TIMEOUT)).await;
     };
     let mut request = match request {
@@ -91,6 +93,12 @@ pub(super) async fn answer(callee: &Callee, message: Message) {
     }
 }
 
+/// Whether what the request says of its client was checked by an edge of the component.
+fn is_vouched_for(callee: &Callee, message: &Message) -> bool {
+    let Some(source) = context::vouching(message.headers.as_ref()) else { return false };
+    callee.edges.load().contains(&(source.to_owned(), callee.id.clone()))
+}
+
 async fn refuse(exchange: &Exchange, error: &CallError) {
     if exchange.accept().await.is_ok() {
         exchange.fail(error).await;
@@ -113,12 +121,17 @@ fn error(case: u8) -> Bytes {
 }
 
 /// The request as a whole: the edge, too, hands on only requests that are complete.
-async fn request(callee: &Callee, exchange: &Exchange, message: Message) -> Result<http::Request<Bytes>, RequestError> {
+async fn request(
+    callee: &Callee,
+    exchange: &Exchange,
+    message: Message,
+    identified: bool,
+) -> Result<http::Request<Bytes>, RequestError> {
     let mut head = BytesMut::from(message.payload);
     let mut params = exchange.accept_more(true).await?;
     let mut body = Body::default();
     let Head { parts, body: inline } = loop {
-        match Source::new(&mut &head[..]).head() {
+        match Source::new(&mut &head[..]).head(identified) {
             Ok(found) => break found,
             Err(CodecError::Truncated) => {}
             Err(error) => return Err(error.into()),
@@ -198,7 +211,8 @@ impl Body {
 }
 
 impl<B: bytes::Buf> Source<'_, B> {
-    fn head(&mut self) -> Result<Head, CodecError> {
+    /// `identified`: an edge wrote who the client is.
+    fn head(&mut self, identified: bool) -> Result<Head, CodecError> {
         let inline = self.bytes()?;
         let inline = (!inline.is_empty()).then(|| Bytes::from(inline));
         // Trailers that came along are read over; those that come later are not waited for.
@@ -225,7 +239,7 @@ impl<B: bytes::Buf> Source<'_, B> {
             .map_err(|_| CodecError::Invalid("a path or authority that is none of HTTP"))?;
         let mut parts = http::Request::builder().method(method.as_str()).uri(uri);
         for (name, value) in headers {
-            if !is_identity(&name) {
+            if !is_secret(&name) && (identified || !is_identity(&name)) {
                 parts = parts.header(name, value);
             }
         }
@@ -257,8 +271,12 @@ impl<B: bytes::Buf> Source<'_, B> {
 }
 
 fn is_identity(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    name.starts_with(IDENTITY_PREFIX) || name == "authorization"
+    name.to_ascii_lowercase().starts_with(IDENTITY_PREFIX)
+}
+
+/// No component needs a client's token, whoever sent it.
+fn is_secret(name: &str) -> bool {
+    name.eq_ignore_ascii_case("authorization")
 }
 
 /// Sends the head and closes the root channel, then the body as it comes.
@@ -331,20 +349,24 @@ mod tests {
         bytes
     }
 
-    /// Goal: a request's head is read as it was meant, and nobody can say who they are. Method: a head with both kinds of headers.
+    /// Goal: a request's head is read as it was meant, and nobody can say who they are unless an edge vouches. Method: a head with both kinds of
+    /// headers.
     #[test]
     fn a_head_is_read_without_identity() {
         let headers = [("accept", "*/*"), ("X-Token-Subject", "admin"), ("Authorization", "Bearer x")];
         let bytes = head(&[0], &headers);
-        let head = Source::new(&mut &bytes[..]).head().unwrap();
+        let head = Source::new(&mut &bytes[..]).head(false).unwrap();
         assert!(head.body.is_none());
         let request = head.parts.body(()).unwrap();
         assert_eq!(request.method(), http::Method::POST);
         assert_eq!(request.uri(), "http://shop.example:80/things?x=1");
         assert_eq!(request.headers().len(), 1);
         assert_eq!(request.headers()["accept"], "*/*");
+        let vouched = Source::new(&mut &bytes[..]).head(true).unwrap().parts.body(()).unwrap();
+        assert_eq!(vouched.headers().len(), 2);
+        assert_eq!(vouched.headers()["x-token-subject"], "admin");
         for end in 0..bytes.len() {
-            assert_eq!(Source::new(&mut &bytes[..end]).head().err(), Some(CodecError::Truncated), "{end}");
+            assert_eq!(Source::new(&mut &bytes[..end]).head(false).err(), Some(CodecError::Truncated), "{end}");
         }
     }
 
