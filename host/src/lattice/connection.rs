@@ -1,5 +1,6 @@
 //! Connections to NATS: one for control messages, events and buckets, one for calls. Both come back by themselves when the server does.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,9 +50,24 @@ async fn connect(server: &NatsServer, name: &str) -> Result<Client, LatticeError
     }
 }
 
-/// Waiting does not mend a login that is refused.
+/// Waiting does not mend a login that is refused, nor a certificate that is not trusted.
 fn is_final(error: &ConnectError) -> bool {
     matches!(error.kind(), ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation)
+        || distrusts(error)
+}
+
+fn distrusts(error: &ConnectError) -> bool {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        // What an I/O error was made of is not among its sources.
+        let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let inside = inside.and_then(|inside| inside.downcast_ref::<rustls::Error>());
+        if matches!(inside, Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 async fn options(server: &NatsServer, name: &str) -> Result<ConnectOptions, std::io::Error> {

@@ -5,8 +5,10 @@
 
 mod commands;
 mod data;
+mod login;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -43,16 +45,20 @@ impl Drop for Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::with_settings("").await
+    }
+
+    /// A server with lines of its own in its configuration file.
+    async fn with_settings(more: &str) -> Self {
         let program =
             std::env::var("SWIFTCART_NATS_SERVER").expect("SWIFTCART_NATS_SERVER names the nats-server program");
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
-        let process = Command::new(program)
-            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
-            .arg(folder.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let file = folder.path().join("nats.conf");
+        let store = folder.path().display();
+        let settings = format!("listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{store}\" }}\n{more}");
+        std::fs::write(&file, settings).unwrap();
+        let process = Command::new(program).arg("-c").arg(file).stderr(Stdio::null()).spawn().unwrap();
         Self { process, url: format!("nats://127.0.0.1:{port}"), _folder: folder }
     }
 
@@ -142,7 +148,12 @@ struct Host {
 
 impl Host {
     async fn join(server: &Server) -> Self {
-        let nats = server.client().await;
+        Self::join_as(config(&server.url)).await
+    }
+
+    async fn join_as(config: LatticeConfig) -> Self {
+        let connections = Connections::open(&config, "test").await.unwrap();
+        let nats = connections.control.clone();
         let identity = Identity::new(None, None).unwrap();
         let work = Arc::new(Work::default());
         let (notices, receiver) = broadcast::channel(8);
@@ -157,8 +168,6 @@ impl Host {
             notices: receiver,
             ready: ready.clone(),
         };
-        let config = config(&server.url);
-        let connections = Connections::open(&config, "test").await.unwrap();
         let id = identity.id.clone();
         let task = tokio::spawn({
             let stop = stop.clone();
