@@ -2,6 +2,7 @@
 //! words, and never as more than is known.
 
 use std::process::Output;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -73,16 +74,15 @@ pub(crate) async fn a_breaker_opens_lets_probes_through_and_recovers(fixture: &m
     ensure!(shown["state"] == "open" && shown["forced"].is_null(), "{shown}");
     let before = answered(fixture).await?;
     // Whoever comes now is refused, until those that come are let through as probes.
-    let mut refused = 0;
-    let mut answers = Vec::new();
-    eventually(DEADLINE, "probes", async || {
-        answers = together(&caller, &waiting(1_500), 10).await?;
-        refused += count(&answers, |answer| is_refused(answer, "breaker_open"));
+    let refused = AtomicUsize::new(0);
+    let answers = eventually(DEADLINE, "probes", async || {
+        let answers = together(&caller, &waiting(1_500), 10).await?;
+        refused.fetch_add(count(&answers, |answer| is_refused(answer, "breaker_open")), Ordering::Relaxed);
         ensure!(answers.iter().any(is_done), "all were refused");
-        Ok(())
+        Ok(answers)
     })
     .await?;
-    let done = count(&answers, is_done);
+    let (done, refused) = (count(&answers, is_done), refused.into_inner());
     ensure!(done == 2 && refused >= 8, "{done} probes, {refused} refused: {answers:?}");
     ensure!(answers.iter().all(|answer| is_done(answer) || is_refused(answer, "breaker_open")), "{answers:?}");
     let reached = answered(fixture).await? - before;

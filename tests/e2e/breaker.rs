@@ -1,7 +1,7 @@
 //! The policy of the link from order to payment, as the manifest ships it, while the PSP is ill: buyers are refused fast instead of waiting, the shop
 //! serves everything else, and it recovers by itself. "Surely not charged" stays true throughout.
 
-use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -38,19 +38,20 @@ async fn breaker(e2e: &E2e) -> anyhow::Result<Value> {
 
 /// Sends orders until the breaker has opened; gives those that were answered 202.
 async fn until_open(e2e: &E2e, token: &str, sku: &str) -> anyhow::Result<Vec<Try>> {
-    let pending = RefCell::new(Vec::new());
+    let pending = Mutex::new(Vec::new());
     eventually(SOON, "the breaker to open", async || {
         let tries = try_join_all((0..ENOUGH).map(|_| buy(e2e, token, sku))).await?;
         let mut statuses: Vec<u16> = tries.iter().map(|one| one.answer.status).collect();
         statuses.sort_unstable();
         ensure!(statuses.iter().all(|status| matches!(status, 202 | 503)), "{statuses:?}");
-        pending.borrow_mut().extend(tries.into_iter().filter(|one| one.answer.status == 202));
+        let unknown = tries.into_iter().filter(|one| one.answer.status == 202);
+        pending.lock().unwrap_or_else(PoisonError::into_inner).extend(unknown);
         let shown = breaker(e2e).await?;
         ensure!(shown["state"] != "closed", "{shown}");
         Ok(())
     })
     .await?;
-    Ok(pending.into_inner())
+    Ok(pending.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// The PSP is well again: orders are confirmed without anybody's doing, and those that were left open are decided.

@@ -57,7 +57,7 @@ fn every_key_is_read() {
         key => (10 + KEYS.iter().position(|known| *known == key).unwrap()).to_string(),
     };
     let pairs: Vec<(&str, String)> =
-        KEYS.iter().filter(|key| **key != "policy.breaker.window_ms").map(|key| (*key, value(&key))).collect();
+        KEYS.iter().filter(|key| **key != "policy.breaker.window_ms").map(|key| (*key, value(key))).collect();
     let pairs: Vec<(&str, &str)> = pairs
         .iter()
         .map(|(key, value)| (*key, if *key == "policy.retry.attempts" { "4" } else { value.as_str() }))
