@@ -196,7 +196,7 @@ pub enum ClusterError {
     Config(#[from] ConfigError),
     /// The password cannot be read.
     #[error("the SASL password: {0}")]
-    Password(#[from] SecretError),
+    Password(SecretError),
 }
 
 impl ClusterArguments {
@@ -207,10 +207,11 @@ impl ClusterArguments {
     pub fn connection(&self, secrets: &dyn SecretSource) -> Result<Connection, ClusterError> {
         let path = |path: &PathBuf| path.display().to_string();
         let password = match (&self.sasl_password_file, &self.sasl_username) {
-            (Some(file), _) => Some(secrets.read(SecretBackend::File, &path(file))?),
-            (None, Some(_)) => Some(secrets.read(SecretBackend::Env, PASSWORD_VARIABLE)?),
+            (Some(file), _) => Some(secrets.read(SecretBackend::File, &path(file))),
+            (None, Some(_)) => Some(secrets.read(SecretBackend::Env, PASSWORD_VARIABLE)),
             (None, None) => None,
         };
+        let password = password.transpose().map_err(ClusterError::Password)?;
         let mut pairs = [
             ("bootstrap_servers", Some(self.bootstrap_servers.clone())),
             ("security_protocol", self.security_protocol.clone()),
