@@ -8,12 +8,12 @@ use swiftcart_support::client::Client;
 use tokio::process::Command;
 use uuid::Uuid;
 
-use crate::world::{Chaos, World, given};
+use crate::world::{Chaos, Form, World, given};
 
 /// Goal: the program ends with 0 on right books, and names the id and ends with 1 when one row of a real database is false. Method: one order; then its
 /// stock movement is made larger, an order's state is changed behind the shop's back, and both are put right again.
 pub(crate) async fn a_falsified_row_is_named(chaos: &mut Chaos) -> anyhow::Result<()> {
-    let world = chaos.world(1).await?;
+    let world = chaos.world(Form::Alone).await?;
     let sku = world.product(10).await?;
     let order = order(&world.client, &sku).await?;
     let right = program(world).await?;

@@ -35,6 +35,8 @@ pub(crate) enum Victim {
     Mail,
     Psp,
     Issuer,
+    Nats,
+    Wadm,
 }
 
 /// What happens.
@@ -60,7 +62,7 @@ pub(crate) enum Fault {
     PspSlow,
 }
 
-/// Each kind once.
+/// Each kind once, for a shop without a lattice and with one Kafka node.
 pub(crate) const ALL: [Fault; 20] = [
     Fault::Kill(Victim::Host),
     Fault::Kill(Victim::Postgres),
@@ -110,6 +112,8 @@ impl Victim {
             Self::Mail => "mail server".to_owned(),
             Self::Psp => "psp".to_owned(),
             Self::Issuer => "token issuer".to_owned(),
+            Self::Nats => "nats".to_owned(),
+            Self::Wadm => "wadm".to_owned(),
         }
     }
 
@@ -123,6 +127,8 @@ impl Victim {
             Self::Mail => shop.maildev.as_deref_mut(),
             Self::Psp => Some(&mut shop.psp),
             Self::Issuer => Some(&mut shop.issuer),
+            Self::Nats => shop.nats.as_deref_mut(),
+            Self::Wadm => shop.wadm.as_deref_mut(),
         };
         found.with_context(|| format!("{} is not ours to kill", self.name()))
     }

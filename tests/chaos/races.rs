@@ -10,7 +10,7 @@ use swiftcart_audit::Answer;
 use swiftcart_support::client::Client;
 use uuid::Uuid;
 
-use crate::world::Chaos;
+use crate::world::{Chaos, Form};
 
 /// Buyers of the last unit.
 const BUYERS: usize = 1000;
@@ -39,7 +39,7 @@ async fn decided(client: Client, token: String, key: String, body: Value) -> any
 /// Goal: one key raced a hundred ways makes one order and one charge, and everybody ends with the same answer. Method: a slow PSP, so that they really
 /// meet; who is told to wait asks again.
 pub(crate) async fn one_key_raced_a_hundred_ways(chaos: &mut Chaos) -> anyhow::Result<()> {
-    let world = chaos.world(1).await?;
+    let world = chaos.world(Form::Alone).await?;
     let sku = world.product(RACERS as i64).await?;
     let token = world.client.token(&format!("racer-{}", Uuid::new_v4()), "orders:read orders:write")?;
     let key = Uuid::new_v4().to_string();
@@ -67,7 +67,7 @@ pub(crate) async fn one_key_raced_a_hundred_ways(chaos: &mut Chaos) -> anyhow::R
 /// Goal: of a thousand buyers of one unit one is CONFIRMED, 999 are told that it is out of stock, and none of these is charged. Method: all with keys and
 /// names of their own, a hundred at any moment.
 pub(crate) async fn one_unit_and_a_thousand_buyers(chaos: &mut Chaos) -> anyhow::Result<()> {
-    let world = chaos.world(1).await?;
+    let world = chaos.world(Form::Alone).await?;
     let sku = world.product(1).await?;
     let mut buyers = Vec::new();
     for _ in 0..BUYERS {

@@ -12,6 +12,8 @@ use crate::load::Log;
 pub(crate) struct Struck {
     pub(crate) fault: String,
     pub(crate) at: Instant,
+    /// Until what was killed ran again and what was paused went on.
+    pub(crate) lasted: Duration,
     /// From the strike to the first order of a new client that was confirmed after it ended.
     pub(crate) recovered: Duration,
 }
@@ -45,7 +47,7 @@ impl Run {
 
     pub(crate) fn json(&self) -> Value {
         let fault = |struck: &Struck| {
-            json!({"fault": struck.fault, "atMs": millis(struck.at - self.began), "recoveredMs": millis(struck.recovered),
+            json!({"fault": struck.fault, "atMs": millis(struck.at - self.began), "lastedMs": millis(struck.lasted), "recoveredMs": millis(struck.recovered),
                    "unavailableMs": millis(self.gap_at(struck.at))})
         };
         json!({
@@ -62,11 +64,11 @@ fn millis(duration: Duration) -> u64 {
 
 impl fmt::Display for Run {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "{:<44} {:>8} {:>12} {:>14}", "fault", "at", "recovered in", "unavailable")?;
+        writeln!(out, "{:<40} {:>8} {:>9} {:>13} {:>12}", "fault", "at", "lasted", "recovered in", "unavailable")?;
         for struck in &self.faults {
             let (at, gap) = ((struck.at - self.began).as_secs_f64(), self.gap_at(struck.at).as_secs_f64());
-            let recovered = struck.recovered.as_secs_f64();
-            writeln!(out, "{:<44} {at:>6.1} s {recovered:>10.1} s {gap:>12.1} s", struck.fault)?;
+            let (lasted, recovered) = (struck.lasted.as_secs_f64(), struck.recovered.as_secs_f64());
+            writeln!(out, "{:<40} {at:>6.1} s {lasted:>7.1} s {recovered:>11.1} s {gap:>10.1} s", struck.fault)?;
         }
         let statuses: Vec<String> = self
             .log

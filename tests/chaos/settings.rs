@@ -13,6 +13,8 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     /// How many faults in `every_fault_under_load`; by default each kind once.
     pub(crate) faults: Option<usize>,
+    /// Only faults whose name has this in it, for example `postgres`.
+    pub(crate) only: Option<String>,
     /// Orders per second.
     pub(crate) rate: f64,
     /// Where to write the report of `every_fault_under_load`.
@@ -26,11 +28,12 @@ static SETTINGS: OnceLock<Settings> = OnceLock::new();
 
 /// Takes ours out and gives the rest.
 pub(crate) fn read(arguments: impl IntoIterator<Item = String>) -> anyhow::Result<Arguments> {
-    let mut settings = Settings { seed: rand::random::<u32>().into(), faults: None, rate: RATE, json: None };
+    let mut settings =
+        Settings { seed: rand::random::<u32>().into(), faults: None, only: None, rate: RATE, json: None };
     let mut rest = Vec::new();
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
-        if !matches!(argument.as_str(), "--seed" | "--faults" | "--rate" | "--json") {
+        if !matches!(argument.as_str(), "--seed" | "--faults" | "--only" | "--rate" | "--json") {
             rest.push(argument);
             continue;
         }
@@ -39,6 +42,7 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = String>) -> anyhow::Resul
         match argument.as_str() {
             "--seed" => settings.seed = value.parse().with_context(wrong)?,
             "--faults" => settings.faults = Some(value.parse().with_context(wrong)?),
+            "--only" => settings.only = Some(value),
             "--rate" => settings.rate = value.parse().with_context(wrong)?,
             _ => settings.json = Some(value.into()),
         }
@@ -54,5 +58,5 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = String>) -> anyhow::Resul
 
 /// How the suite runs.
 pub(crate) fn settings() -> &'static Settings {
-    SETTINGS.get_or_init(|| Settings { seed: 0, faults: None, rate: RATE, json: None })
+    SETTINGS.get_or_init(|| Settings { seed: 0, faults: None, only: None, rate: RATE, json: None })
 }

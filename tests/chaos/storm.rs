@@ -14,7 +14,7 @@ use crate::fault::{ALL, Fault};
 use crate::load::{Load, Log, Shared, Shelf};
 use crate::report::{Run, Struck};
 use crate::settings::settings;
-use crate::world::{Chaos, World};
+use crate::world::{Chaos, Form, World};
 
 /// Good answers between two faults: the load really runs when the next one strikes.
 const GOOD_BETWEEN: usize = 20;
@@ -30,8 +30,11 @@ const FEW: i64 = 40;
 pub(crate) async fn every_fault_under_load(chaos: &mut Chaos) -> anyhow::Result<()> {
     let settings = settings();
     let mut random = StdRng::seed_from_u64(settings.seed);
-    let faults = draw(&ALL, settings.faults.unwrap_or(ALL.len()), &mut random);
-    let world = chaos.world(1).await?;
+    let wanted = |fault: &&Fault| settings.only.as_ref().is_none_or(|only| fault.to_string().contains(only));
+    let kinds: Vec<Fault> = ALL.iter().filter(wanted).copied().collect();
+    ensure!(!kinds.is_empty(), "no fault has {:?} in its name", settings.only);
+    let faults = draw(&kinds, settings.faults.unwrap_or(kinds.len()), &mut random);
+    let world = chaos.world(Form::Alone).await?;
     let run = storm(world, &faults, &mut random).await?;
     if let Some(path) = &settings.json {
         std::fs::write(path, serde_json::to_vec_pretty(&run.json())?)
@@ -57,23 +60,29 @@ pub(crate) async fn storm(world: &mut World, faults: &[Fault], random: &mut StdR
     let settings = settings();
     let again = || {
         let (seed, rate, count) = (settings.seed, settings.rate, faults.len());
-        format!("to run it again: cargo xtask test chaos -- --seed {seed} --faults {count} --rate {rate}")
+        let only = settings.only.as_ref().map(|only| format!(" --only '{only}'")).unwrap_or_default();
+        format!("to run it again: cargo xtask test chaos -- --seed {seed} --faults {count} --rate {rate}{only}")
     };
     under_load(world, faults, random).await.with_context(again)
 }
 
 async fn under_load(world: &mut World, faults: &[Fault], random: &mut StdRng) -> anyhow::Result<Run> {
     let settings = settings();
+    world.disorderly_webhooks().await?;
     let load = Load::start(&world.client, shelf(world).await?, settings.seed, settings.rate);
     let began = Instant::now();
+    eprintln!("seed {}, {} orders a second", settings.seed, settings.rate);
     let mut struck = Vec::new();
     for (number, fault) in faults.iter().enumerate() {
         flowing(&load.log).await?;
         let at = Instant::now();
         eprintln!("[{:>7.1} s] {} of {}: {fault}", (at - began).as_secs_f64(), number + 1, faults.len());
         fault.strike(world, random).await.with_context(|| format!("fault {}: {fault}", number + 1))?;
+        let lasted = at.elapsed();
+        world.supervise().await?;
+        world.disorderly_webhooks().await?;
         recovered(world).await.with_context(|| format!("after fault {}: {fault}", number + 1))?;
-        struck.push(Struck { fault: fault.to_string(), at, recovered: at.elapsed() });
+        struck.push(Struck { fault: fault.to_string(), at, lasted, recovered: at.elapsed() });
     }
     flowing(&load.log).await?;
     let log = load.finish().await?;

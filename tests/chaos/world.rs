@@ -1,4 +1,4 @@
-//! The fixture: a shop of its own, with one Kafka node or three. Invariant: one shop runs at a time; after each case everything runs again, nothing
+//! The fixture: a shop of its own, in one of three forms. Invariant: one shop runs at a time; after each case everything runs again, nothing
 //! is paused and the PSP has no faults.
 
 use std::path::PathBuf;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::json;
 use swiftcart_audit::{Answer, Options, Report, Sources, audit};
-use swiftcart_support::client::Client;
-use swiftcart_support::shop::{HostOptions, Shop, ShopOptions};
+use swiftcart_support::client::{Client, http_client, send};
+use swiftcart_support::shop::{HostOptions, LatticeOptions, Shop, ShopOptions};
 use swiftcart_tests::Fixture;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -21,11 +21,22 @@ pub(crate) struct Chaos {
     running: Option<World>,
 }
 
+/// How a shop is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The host reads the manifest itself; one Kafka node.
+    Alone,
+    /// The same with three Kafka nodes.
+    ThreeBrokers,
+    /// The host is a member of a lattice on NATS, and wadm tells it what to run.
+    Lattice,
+}
+
 /// A shop under test.
 pub(crate) struct World {
     pub(crate) shop: Shop,
     pub(crate) client: Client,
-    kafka_nodes: u32,
+    form: Form,
     _data: TempDir,
 }
 
@@ -50,13 +61,13 @@ impl Fixture for Chaos {
 }
 
 impl Chaos {
-    /// The shop with so many Kafka nodes; another one is stopped first.
-    pub(crate) async fn world(&mut self, kafka_nodes: u32) -> anyhow::Result<&mut World> {
-        if let Some(other) = self.running.take_if(|world| world.kafka_nodes != kafka_nodes) {
+    /// The shop in this form; one of another form is stopped first.
+    pub(crate) async fn world(&mut self, form: Form) -> anyhow::Result<&mut World> {
+        if let Some(other) = self.running.take_if(|world| world.form != form) {
             other.shop.stop().await?;
         }
         if self.running.is_none() {
-            self.running = Some(World::start(kafka_nodes).await?);
+            self.running = Some(World::start(form).await?);
         }
         self.running.as_mut().context("no shop")
     }
@@ -70,7 +81,7 @@ pub(crate) fn given(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 impl World {
-    async fn start(kafka_nodes: u32) -> anyhow::Result<Self> {
+    async fn start(form: Form) -> anyhow::Result<Self> {
         let root = given("SWIFTCART_REPOSITORY_ROOT")?;
         let data = TempDir::new()?;
         let mut host = HostOptions::new(
@@ -80,13 +91,27 @@ impl World {
             &root.join("migrations"),
         );
         host.environment.push(("SWIFTCART_HOST_LOG_FORMAT".to_owned(), "text".to_owned()));
-        if kafka_nodes > 1 {
-            host.config.push(("kafka".to_owned(), "replication_factor".to_owned(), kafka_nodes.min(3).to_string()));
+        if form == Form::ThreeBrokers {
+            host.config.push(("kafka".to_owned(), "replication_factor".to_owned(), "3".to_owned()));
+        }
+        if form == Form::Lattice {
+            host.lattice = Some(LatticeOptions::new("chaos", &root.join("wadm/server")));
         }
         let mut options = ShopOptions::new(data.path(), &given("SWIFTCART_SIM_BINARY")?).with_host(host);
-        (options.nats, options.kafka_nodes) = (false, kafka_nodes);
+        options.nats = form == Form::Lattice;
+        options.kafka_nodes = if form == Form::ThreeBrokers { 3 } else { 1 };
         let shop = Shop::start(options).await?;
-        Ok(Self { client: shop.client()?, shop, kafka_nodes, _data: data })
+        Ok(Self { client: shop.client()?, shop, form, _data: data })
+    }
+
+    /// Starts wadm again if it ended because NATS did: that is the business of whoever runs it.
+    pub(crate) async fn supervise(&mut self) -> anyhow::Result<()> {
+        if let Some(wadm) = &mut self.shop.wadm
+            && wadm.exited().is_some()
+        {
+            wadm.start().await?;
+        }
+        Ok(())
     }
 
     async fn recover(&mut self) -> anyhow::Result<()> {
@@ -99,6 +124,18 @@ impl World {
             }
         }
         self.client.psp_faults(&json!({})).await
+    }
+
+    /// Has the PSP tell the shop of everything twice and out of order. A simulator that was killed has forgotten it; one that sends no webhooks does not know
+    /// the page.
+    pub(crate) async fn disorderly_webhooks(&self) -> anyhow::Result<()> {
+        let addresses = self.shop.addresses();
+        let edge = addresses.edge_url.as_deref().context("this shop has no host")?;
+        let delivery = json!({"url": format!("{edge}/webhooks/stripe"), "duplicate": true, "reorder": true});
+        let page = format!("{}/_control/webhooks", addresses.psp_base_url);
+        let answer = send(http_client().build()?.put(page).json(&delivery)).await?;
+        ensure!(matches!(answer.status, 204 | 404), "setting webhooks: {} {}", answer.status, answer.text());
+        Ok(())
     }
 
     /// A product that no other case uses.

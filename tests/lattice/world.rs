@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
-use swiftcart_support::client::{Client, http_client};
+use swiftcart_support::client::http_client;
 use swiftcart_support::lattice::{Lattice, Recorder};
 use swiftcart_support::service::{LatticeHost, LatticeHostOptions, Registry, Wadm};
 use swiftcart_support::shop::{Shop, ShopOptions};
@@ -45,7 +45,6 @@ pub(crate) struct World {
     pub(crate) lattice: Lattice,
     pub(crate) events: Recorder,
     pub(crate) wash: Wash,
-    pub(crate) client: Client,
     pub(crate) settings: Settings,
     pub(crate) http: reqwest::Client,
     pub(crate) registry: Registry,
@@ -96,7 +95,6 @@ impl Fixture for World {
         Ok(Self {
             events: lattice.record().await?,
             wash: Wash::new(&wash, &data.path().join("home"), &nats_url, LATTICE)?,
-            client: shop.client()?,
             http: http_client().timeout(Duration::from_secs(30)).build()?,
             built,
             shop,

@@ -68,6 +68,22 @@ impl Broker {
         Ok(())
     }
 
+    /// How many copies of it every partition of a topic has at least; `None` for a topic without partitions.
+    ///
+    /// # Errors
+    /// When the broker does not answer or does not know the topic.
+    pub async fn copies(&self, topic: &str) -> anyhow::Result<Option<usize>> {
+        let (config, topic) = (self.config(), topic.to_owned());
+        tokio::task::spawn_blocking(move || {
+            let consumer: BaseConsumer = config.create()?;
+            let metadata = consumer.fetch_metadata(Some(&topic), TIMEOUT)?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            let partitions = found.context("the broker does not know the topic")?.partitions();
+            anyhow::Ok(partitions.iter().map(|partition| partition.replicas().len()).min())
+        })
+        .await?
+    }
+
     /// What a group has committed in a topic, and what the topic holds: `(committed, end)` summed over partitions that hold anything.
     ///
     /// # Errors

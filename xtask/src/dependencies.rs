@@ -27,10 +27,15 @@ pub(crate) fn services(workspace: &Workspace) -> anyhow::Result<()> {
     Tools::with_cache(&workspace.cache, progress()).install(wanted).map(drop)
 }
 
+/// wadm, for a suite whose host is a member of a lattice. The first time it is built, which takes long and says so.
+pub(crate) fn wadm(workspace: &Workspace) -> anyhow::Result<()> {
+    Tools::with_cache(&workspace.cache, progress()).wadm(&workspace.root.join("wadm/server")).map(drop)
+}
+
 /// wasmCloud's own programs, `wash` and wadm, and an external provider on its SDK. The first time they are built, which takes long and says so.
 pub(crate) fn lattice(workspace: &Workspace) -> anyhow::Result<()> {
+    wadm(workspace)?;
     let tools = Tools::with_cache(&workspace.cache, progress());
-    tools.wadm(&workspace.root.join("wadm/server"))?;
     tools.journal_provider()?;
     tools.wash().map(drop)
 }

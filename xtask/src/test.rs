@@ -18,10 +18,10 @@ const SUITES: &str = "swiftcart-tests";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// What to run; by default unit, contract, e2e and lattice.
+    /// What to run; by default all of it.
     #[arg(value_enum)]
     suites: Vec<Suite>,
-    /// For the test programs, for example `-- --nocapture refund`.
+    /// For the test programs, for example `-- --nocapture refund`. `chaos` also takes `--seed N --faults N --rate ORDERS_PER_SECOND --json FILE`.
     #[arg(last = true)]
     rest: Vec<String>,
 }
@@ -51,7 +51,7 @@ struct Tally {
 /// `cargo xtask test`.
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<()> {
     let suites = match arguments.suites.as_slice() {
-        [] => vec![Suite::Unit, Suite::Contract, Suite::E2e, Suite::Lattice],
+        [] => vec![Suite::Unit, Suite::Contract, Suite::E2e, Suite::Chaos, Suite::Lattice],
         chosen => chosen.to_vec(),
     };
     let packages = packages::native(workspace)?;
@@ -73,6 +73,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
     }
     if suites.contains(&Suite::CrashPoints) {
         build::crash_points(workspace)?;
+    }
+    if suites.contains(&Suite::Chaos) {
+        dependencies::wadm(workspace)?;
     }
     if suites.contains(&Suite::Lattice) {
         dependencies::lattice(workspace)?;

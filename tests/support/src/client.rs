@@ -277,17 +277,6 @@ impl Client {
         Ok(())
     }
 
-    /// The PSP's faults that are still to come.
-    ///
-    /// # Errors
-    /// When the PSP does not answer.
-    pub async fn psp_faults_left(&self) -> anyhow::Result<Value> {
-        send(self.http.get(format!("{}/_control/faults", self.addresses.psp_base_url)))
-            .await?
-            .expect_status(200)?
-            .json()
-    }
-
     /// The PSP's books: `intents`, `refunds`, and by order id `orders` with `charges`, `charged`, `refunded`.
     ///
     /// # Errors
@@ -306,6 +295,17 @@ impl Client {
     pub async fn psp_reset(&self) -> anyhow::Result<()> {
         send(self.http.post(format!("{}/_control/reset", self.addresses.psp_base_url))).await?.expect_status(204)?;
         Ok(())
+    }
+
+    /// The PSP's faults that are still to come.
+    ///
+    /// # Errors
+    /// When the PSP does not answer.
+    pub async fn psp_faults_left(&self) -> anyhow::Result<Value> {
+        send(self.http.get(format!("{}/_control/faults", self.addresses.psp_base_url)))
+            .await?
+            .expect_status(200)?
+            .json()
     }
 
     /// All mails, in order of arrival.
