@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use redis::AsyncCommands as _;
 use swiftcart_support::eventually;
 use uuid::Uuid;
 
 use crate::buyer::Buyer;
 use crate::control::{Action, Moment, Strike, Watch};
-use crate::world::{SOON, World};
+use crate::world::{Over, SOON, World};
 
 /// A call from outside, and what sets it off.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +49,9 @@ pub(crate) enum Left {
     Charged,
 }
 
+/// How often a scene is played until the call that is meant is watched.
+const TRIES: u32 = 8;
+
 /// The exports that are called from outside.
 pub(crate) const EDGE: &str = "wasi:http/incoming-handler";
 pub(crate) const MESSAGES: &str = "swiftcart:kafka/handler";
@@ -60,7 +63,7 @@ pub(crate) async fn every_point(world: &mut World, scene: Scene) -> anyhow::Resu
     let sku = world.product(scene.stock).await?;
     // The first order of a product also fills caches.
     play(world, scene, &sku, None).await.with_context(|| format!("{}: first run", scene.name))?;
-    let (effects, _) = play(world, scene, &sku, None).await.with_context(|| format!("{}: record", scene.name))?;
+    let effects = play(world, scene, &sku, None).await.with_context(|| format!("{}: record", scene.name))?.effects;
     ensure!(!effects.is_empty(), "{}: no effect was seen", scene.name);
     println!("\n{}: {} effects", scene.name, effects.len());
     for (number, effect) in effects.iter().enumerate() {
@@ -73,8 +76,8 @@ pub(crate) async fn every_point(world: &mut World, scene: Scene) -> anyhow::Resu
             for action in [Action::Fail, Action::Die] {
                 let strike = Strike { effect: index + 1, moment, action };
                 let label = || format!("{}: {strike} ({effect})", scene.name);
-                let (_, end) = play(world, scene, &sku, Some(strike)).await.with_context(label)?;
-                *ends.entry(end).or_default() += 1;
+                let played = play(world, scene, &sku, Some(strike)).await.with_context(label)?;
+                *ends.entry(played.end).or_default() += 1;
                 points += 1;
             }
         }
@@ -91,38 +94,32 @@ pub(crate) async fn every_point(world: &mut World, scene: Scene) -> anyhow::Resu
     Ok(())
 }
 
-/// Plays the scene once. Gives the effects of the call that was watched, if nothing struck, and how it ended for the buyer.
-async fn play(
-    world: &mut World,
-    scene: Scene,
-    sku: &str,
-    strike: Option<Strike>,
-) -> anyhow::Result<(Vec<String>, String)> {
+/// What a scene showed.
+struct Played {
+    /// The effects of the call that was watched, if nothing struck.
+    effects: Vec<String>,
+    /// How it ended for the buyer.
+    end: String,
+}
+
+/// Plays the scene until the call that is meant was watched.
+async fn play(world: &mut World, scene: Scene, sku: &str, strike: Option<Strike>) -> anyhow::Result<Played> {
+    for _ in 0..TRIES {
+        if let Some(played) = attempt(world, scene, sku, strike).await? {
+            return Ok(played);
+        }
+    }
+    bail!("the timer's call was missed {TRIES} times")
+}
+
+/// Plays the scene once; nothing if a timer's call was missed.
+async fn attempt(world: &mut World, scene: Scene, sku: &str, strike: Option<Strike>) -> anyhow::Result<Option<Played>> {
     let buyer = Buyer::new(&world.client, sku, scene.card)?;
-    let trace = Uuid::new_v4().simple().to_string();
-    let watch = Watch { component: scene.component, export: scene.export, trace: None, subject: None };
-    match scene.cause {
-        Cause::Order => {
-            world.control.arm(&Watch { trace: Some(&trace), ..watch }, strike).await?;
-            // Whether there is an answer, and which, is what this is about.
-            let _ = buyer.ask(Some(&trace)).await;
-        }
-        Cause::OrderTimer(timer, left) => {
-            leave(world, &buyer, left).await?;
-            due(world, &buyer, &Watch { subject: Some(timer), ..watch }, strike).await?;
-        }
-        Cause::StockTimer(timer, left) => {
-            leave(world, &buyer, left).await?;
-            world.control.arm(&Watch { subject: Some(timer), ..watch }, strike).await?;
-            overdue(world, &buyer).await?;
-            if strike.is_none() {
-                released(world, &buyer).await?;
-            }
-        }
-    }
-    if strike.is_some() {
-        world.struck().await?;
-    }
+    let over = begin(world, scene, &buyer, strike).await?;
+    let struck = match strike {
+        Some(_) => world.struck(&over).await?,
+        None => true,
+    };
     let end = match scene.cause {
         Cause::Order => insist(world, &buyer).await?,
         Cause::OrderTimer(..) | Cause::StockTimer(..) => {
@@ -132,11 +129,45 @@ async fn play(
     };
     world.answers.extend(buyer.into_answers());
     if strike.is_some() {
-        return Ok((Vec::new(), end));
+        return Ok(struck.then(|| Played { effects: Vec::new(), end }));
     }
     world.settled().await?;
     let calls = world.control.progress().await?.calls;
-    Ok((calls.into_iter().max_by_key(Vec::len).unwrap_or_default(), end))
+    let effects = calls.into_iter().max_by_key(Vec::len).unwrap_or_default();
+    let missed = scene.cause != Cause::Order && effects.len() < 2;
+    Ok((!missed).then_some(Played { effects, end }))
+}
+
+/// Sets off what is watched.
+async fn begin(world: &mut World, scene: Scene, buyer: &Buyer, strike: Option<Strike>) -> anyhow::Result<Over> {
+    let watch = Watch { component: scene.component, export: scene.export, trace: None, subject: None };
+    match scene.cause {
+        Cause::Order => {
+            let trace = Uuid::new_v4().simple().to_string();
+            world.control.arm(&Watch { trace: Some(&trace), ..watch }, strike).await?;
+            // Whether there is an answer, and which, is what this is about.
+            let _ = buyer.ask(Some(&trace)).await;
+            Ok(Over::Never)
+        }
+        Cause::OrderTimer(timer, left) => {
+            leave(world, buyer, left).await?;
+            due(world, buyer, &Watch { subject: Some(timer), ..watch }, strike).await?;
+            Ok(Over::Decided(world.orders.clone(), buyer.name.clone()))
+        }
+        Cause::StockTimer(timer, left) => {
+            leave(world, buyer, left).await?;
+            world.control.arm(&Watch { subject: Some(timer), ..watch }, strike).await?;
+            let over = overdue(world, buyer).await?;
+            if strike.is_none() {
+                eventually(SOON, "the reservation to be given back", async || {
+                    ensure!(over.reached().await?, "it is still there");
+                    Ok(())
+                })
+                .await?;
+            }
+            Ok(over)
+        }
+    }
 }
 
 /// Repeats the request, as a buyer who got no answer does, until it is decided.
@@ -171,7 +202,7 @@ async fn leave(world: &mut World, buyer: &Buyer, left: Left) -> anyhow::Result<(
     let watch = Watch { component: "gateway", export: EDGE, trace: Some(&trace), subject: None };
     world.control.arm(&watch, Some(Strike { effect, moment, action: Action::Fail })).await?;
     let answer = buyer.ask(Some(&trace)).await;
-    world.struck().await?;
+    world.struck(&Over::Never).await?;
     let states = world.states(&buyer.name).await?;
     ensure!(states == ["PENDING"], "the order was to be left PENDING and is {states:?}: {answer:?}");
     Ok(())
@@ -187,7 +218,7 @@ async fn watch_create(world: &mut World, sku: &str) -> anyhow::Result<Vec<String
         cause: Cause::Order,
     };
     play(world, scene, sku, None).await?;
-    Ok(play(world, scene, sku, None).await?.0)
+    Ok(play(world, scene, sku, None).await?.effects)
 }
 
 /// Lets the sweep find a buyer's order in the moment in which its call is watched, not before.
@@ -205,32 +236,14 @@ async fn due(world: &World, buyer: &Buyer, watch: &Watch<'_>, strike: Option<Str
 }
 
 /// Sets the end of a buyer's reservation back.
-async fn overdue(world: &World, buyer: &Buyer) -> anyhow::Result<()> {
-    let order = pending_order(world, buyer).await?;
-    let mut redis = connection(world).await?;
-    let _: () = redis.hset(format!("reservation:{order}"), "expires", 1).await?;
-    let _: () = redis.zadd("reservations:expiry", order, 1).await?;
-    Ok(())
-}
-
-/// Waits until it is given back.
-async fn released(world: &World, buyer: &Buyer) -> anyhow::Result<()> {
-    let order = pending_order(world, buyer).await?;
-    let redis = connection(world).await?;
-    eventually(SOON, "the reservation to be given back", async || {
-        let score: Option<f64> = redis.clone().zscore("reservations:expiry", &order).await?;
-        ensure!(score.is_none(), "it is still there");
-        Ok(())
-    })
-    .await
-}
-
-async fn pending_order(world: &World, buyer: &Buyer) -> anyhow::Result<String> {
-    let found = sqlx::query_scalar("SELECT id::text FROM orders WHERE user_id = $1::uuid").bind(&buyer.name);
-    Ok(found.fetch_one(&world.orders).await?)
-}
-
-async fn connection(world: &World) -> anyhow::Result<redis::aio::MultiplexedConnection> {
+async fn overdue(world: &World, buyer: &Buyer) -> anyhow::Result<Over> {
+    let order: String = sqlx::query_scalar("SELECT id::text FROM orders WHERE user_id = $1::uuid")
+        .bind(&buyer.name)
+        .fetch_one(&world.orders)
+        .await?;
     let client = redis::Client::open(world.shop.addresses().redis_url.as_str())?;
-    Ok(client.get_multiplexed_async_connection().await?)
+    let mut redis = client.get_multiplexed_async_connection().await?;
+    let _: () = redis.hset(format!("reservation:{order}"), "expires", 1).await?;
+    let _: () = redis.zadd("reservations:expiry", &order, 1).await?;
+    Ok(Over::Released(redis, order))
 }

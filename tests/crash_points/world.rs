@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use redis::AsyncCommands as _;
 use serde_json::json;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use swiftcart_audit::{Answer, Options, Report, Sources, audit};
@@ -100,6 +101,36 @@ fn manifest(root: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// How to see that the work is done in which a point was to strike.
+pub(crate) enum Over {
+    /// It cannot be done without the point.
+    Never,
+    /// This buyer has no order that is PENDING.
+    Decided(PgPool, String),
+    /// This order has no reservation.
+    Released(redis::aio::MultiplexedConnection, String),
+}
+
+impl Over {
+    pub(crate) async fn reached(&self) -> anyhow::Result<bool> {
+        match self {
+            Self::Never => Ok(false),
+            Self::Decided(orders, user) => {
+                let pending: i64 =
+                    sqlx::query_scalar("SELECT count(*) FROM orders WHERE user_id = $1::uuid AND state = 'PENDING'")
+                        .bind(user)
+                        .fetch_one(orders)
+                        .await?;
+                Ok(pending == 0)
+            }
+            Self::Released(redis, order) => {
+                let score: Option<f64> = redis.clone().zscore("reservations:expiry", order).await?;
+                Ok(score.is_none())
+            }
+        }
+    }
+}
+
 impl World {
     /// A product that no other case uses.
     pub(crate) async fn product(&self, stock: i64) -> anyhow::Result<String> {
@@ -114,26 +145,30 @@ impl World {
         Ok(sku)
     }
 
-    /// Waits until the point has struck; starts the host again if it died of it.
-    pub(crate) async fn struck(&mut self) -> anyhow::Result<()> {
+    /// Waits until the point has struck, and starts the host again if it died of it; or until the work is over without it: false. That happens to a timer
+    /// whose call began in the very moment before it was to be watched.
+    pub(crate) async fn struck(&mut self, over: &Over) -> anyhow::Result<bool> {
         let (control, host) = (&self.control, self.shop.host()?);
-        let died = eventually(SOON, "the crash point to strike", || {
+        let (struck, died) = eventually(SOON, "the crash point to strike", || {
             // Only when all of the process is gone are its ports free.
             let exited = host.exited().is_some();
             async move {
                 if exited {
-                    return Ok(true);
+                    return Ok((true, true));
                 }
+                let missed = over.reached().await?;
                 let progress = control.progress().await?;
-                ensure!(progress.struck, "no call came so far: {:?}", progress.calls);
-                Ok(false)
+                // What a watched call does, it asked for before: one effect alone is a timer's look that found nothing.
+                let missed = missed && progress.calls.iter().all(|effects| effects.len() < 2);
+                ensure!(progress.struck || missed, "no call came so far: {:?}", progress.calls);
+                Ok((progress.struck, false))
             }
         })
         .await?;
         if died {
             host.start().await?;
         }
-        Ok(())
+        Ok(struck)
     }
 
     /// Lets the leases of a buyer's orders run out, so that the same key may go on; with `sweep` also the grace of the sweep. An order whose buyer was

@@ -73,11 +73,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
         build::native(workspace, &programs)?;
         dependencies::services(workspace)?;
     }
-    if suites.contains(&Suite::Chaos) {
-        dependencies::wadm(workspace)?;
-    }
     if suites.contains(&Suite::CrashPoints) {
         build::crash_points(workspace)?;
+    }
+    if suites.contains(&Suite::Chaos) {
+        dependencies::wadm(workspace)?;
     }
     if suites.contains(&Suite::Lattice) {
         build::native(workspace, &build::PROVIDERS)?;

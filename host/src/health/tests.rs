@@ -61,6 +61,19 @@ async fn each_path_answers() {
     assert_eq!(body, r#"{"components":[{"name":"cart"}]}"#);
 }
 
+/// Goal: the released host cannot be told to die. Method: ask where a host for tests is told.
+#[cfg(not(feature = "crash-points"))]
+#[tokio::test]
+async fn there_are_no_crash_points() {
+    let running = start().await;
+    for method in ["GET", "PUT"] {
+        let (head, _) = ask(running.address, method, "/v1/crash-points").await;
+        assert!(head.starts_with("http/1.1 404 "), "{head}");
+    }
+    running.stop.cancel();
+    running.task.await.unwrap();
+}
+
 #[tokio::test]
 async fn other_paths_and_methods_are_refused() {
     let running = start().await;
