@@ -25,6 +25,8 @@ impl Server {
         let listener = serve::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(serve::serve(listener, psp.router(), std::future::pending()));
+        // In one build of the whole workspace reqwest has TLS without a provider of cryptography of its own.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Self { base, client: Client::builder().no_proxy().timeout(Duration::from_millis(700)).build().unwrap() }
     }
 
