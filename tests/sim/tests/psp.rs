@@ -16,6 +16,8 @@ struct Server {
 
 impl Server {
     async fn start(journal: &Path) -> Self {
+        // In one build with the host, reqwest has TLS without cryptography of its own; another test may have been faster.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let psp = psp::Psp::open(psp::Options {
             journal: journal.to_owned(),
             secret_key: Some("sk_test_1".into()),
@@ -25,8 +27,6 @@ impl Server {
         let listener = serve::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(serve::serve(listener, psp.router(), std::future::pending()));
-        // In one build of the whole workspace reqwest has TLS without a provider of cryptography of its own.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Self { base, client: Client::builder().no_proxy().timeout(Duration::from_millis(700)).build().unwrap() }
     }
 
