@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 use swiftcart_sim::psp::webhook::sign;
-use swiftcart_support::client::{Answer, send};
+use swiftcart_support::client::{Answer, http_client, send};
 use swiftcart_support::eventually;
 use uuid::Uuid;
 
@@ -84,8 +84,7 @@ pub(crate) async fn a_refund_by_hand_is_heard_of(e2e: &mut E2e) -> anyhow::Resul
     listen(e2e, json!({"duplicate": true, "reorder": true})).await?;
     let intent = e2e.client.psp_ledger().await?["orders"][&order]["intents"][0].clone();
     let addresses = e2e.shop.addresses();
-    let answer = reqwest::Client::builder()
-        .no_proxy()
+    let answer = http_client()
         .build()?
         .post(format!("{}/v1/refunds", addresses.psp_base_url))
         .bearer_auth(&addresses.psp_secret_key)

@@ -73,6 +73,8 @@ impl Scene {
         let hook = format!("http://{}/hook", listener.local_addr().unwrap());
         let router = Router::new().route("/hook", post(take)).with_state(taken.clone());
         tokio::spawn(serve::serve(listener, router, std::future::pending()));
+        // In one build of the whole workspace reqwest has TLS without a provider of cryptography of its own.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Self { base, client: Client::builder().no_proxy().build().unwrap(), taken, hook }
     }
 
