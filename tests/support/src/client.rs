@@ -330,17 +330,6 @@ impl Client {
         Ok(())
     }
 
-    /// The PSP's faults that are still to come.
-    ///
-    /// # Errors
-    /// When the PSP does not answer.
-    pub async fn psp_faults_left(&self) -> anyhow::Result<Value> {
-        send(self.http.get(format!("{}/_control/faults", self.addresses.psp_base_url)))
-            .await?
-            .expect_status(200)?
-            .json()
-    }
-
     /// All mails, in order of arrival.
     ///
     /// # Errors
