@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
-use swiftcart_support::client::http_client;
+use swiftcart_support::client::{Client, http_client};
 use swiftcart_support::lattice::{Lattice, Recorder};
 use swiftcart_support::service::{LatticeHost, LatticeHostOptions, Registry, Wadm};
 use swiftcart_support::shop::{Shop, ShopOptions};
@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) events: Recorder,
     pub(crate) wash: Wash,
     pub(crate) settings: Settings,
+    /// For tokens, and to look at the inbox: it knows no edge.
+    pub(crate) client: Client,
     pub(crate) http: reqwest::Client,
     pub(crate) registry: Registry,
     /// The program of the external provider.
@@ -100,6 +102,7 @@ impl Fixture for World {
         Ok(Self {
             events: lattice.record().await?,
             wash: Wash::new(&wash, &data.path().join("home"), &nats_url, LATTICE)?,
+            client: shop.client()?,
             http: http_client().timeout(Duration::from_secs(30)).build()?,
             built,
             shop,
