@@ -40,7 +40,7 @@ pub(crate) async fn a_poisoned_batch_is_replayed_after_the_fix_and_applied_once(
     let wrong = builds::copy(&world.built.guests.join("consumer.wasm"), &folder, "wrong-notification")?;
     upgrade(world, "0.0.2", &wrong).await?;
 
-    let (sku, stock) = (store.product(100).await?, 100);
+    let sku = store.product(100).await?;
     let mut bought = Vec::new();
     for number in 0..ORDERS {
         let client = store.clients[number % store.clients.len()].clone();
