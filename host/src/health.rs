@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use readiness::{CheckHandle, Readiness, ReadinessHandle};
 
-use crate::link::Guards;
+use crate::policy::Guards;
 use crate::telemetry::names;
 
 /// Probes and scrapers keep a handful of connections; more wait in the kernel's queue.

@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use swiftcart_provider_http::{Client, ClientError, Phase, Timeouts};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::link::Guard;
+use crate::policy::Guard;
 use crate::runtime::identity::Identity;
 use crate::runtime::{CallContext, CallError};
 

@@ -22,8 +22,8 @@ use swiftcart_provider_postgres::Postgres;
 use swiftcart_provider_redis::Redis;
 use wasmtime::component::{HasSelf, Linker};
 
-use crate::link::Guard;
 use crate::manifest::Interface;
+use crate::policy::Guard;
 use crate::runtime::{CallError, Guest};
 
 /// Everything that the links of one component grant it.

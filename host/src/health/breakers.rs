@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{JSON, REQUEST_TIMEOUT, respond_json};
-use crate::link::{Forced, Guards};
+use crate::policy::{Forced, Guards};
 
 /// What paths of one breaker begin with.
 pub(super) const PREFIX: &str = "/v1/breakers/";

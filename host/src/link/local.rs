@@ -6,7 +6,8 @@ use std::sync::Arc;
 use wasmtime::component::types::{Component as ComponentType, ComponentFunc, ComponentInstance, ComponentItem};
 use wasmtime::component::{Linker, Val};
 
-use super::{DEFAULT_NAME, Guard, Remote, Way, failure};
+use super::{DEFAULT_NAME, Remote, Way, failure};
+use crate::policy::Guard;
 use crate::runtime::{CallContext, CallError, Engine, Guest, Slot};
 
 /// Whether the target's export has every function that is imported, with the same types.

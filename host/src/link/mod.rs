@@ -3,7 +3,6 @@
 
 pub(crate) mod failure;
 mod local;
-mod policy;
 mod remote;
 
 use std::collections::HashMap;
@@ -15,12 +14,11 @@ use wasmtime::component::{Linker, ResourceType};
 
 use crate::capability;
 use crate::manifest::{Interface, LinkPlan};
+use crate::policy::Guards;
 use crate::runtime::{Artifact, Engine, Guest, Slot};
 
 use local::Road;
 pub use local::check;
-pub(crate) use policy::misplaced;
-pub use policy::{BreakerState, Forced, Guard, Guards};
 pub use remote::{Remote, Way};
 
 /// The name of a link that a component uses unless it asks for another.

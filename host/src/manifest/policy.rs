@@ -1,5 +1,5 @@
 //! The policy of one link: the keys `policy.*` of its source's config. Typed, bounded and checked here; a key that is not known is an error,
-//! because a misspelt breaker is none. What a key does is in `link/policy/`; all of them are in docs/link-policy.md.
+//! because a misspelt breaker is none. What a key does is in `crate::policy`; all of them are in docs/link-policy.md.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

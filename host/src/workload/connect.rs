@@ -14,8 +14,9 @@ use swiftcart_provider_redis::{self as redis, Redis};
 use super::settings::{self, Fingerprint, settings_by_kind};
 use crate::capability::Grants;
 use crate::limits;
-use crate::link::{Guard, Guards, Surroundings};
+use crate::link::Surroundings;
 use crate::manifest::{ComponentPlan, Plan};
+use crate::policy::{Guard, Guards};
 
 /// What the links of one component granted it, and under which settings.
 #[derive(Clone, Default)]

@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::Readiness;
 use crate::limits;
-use crate::link::{self, Guards, Surroundings};
+use crate::link::Surroundings;
 use crate::manifest::{CapabilityPlan, ComponentPlan, LinkPlan, Plan};
+use crate::policy::Guards;
 use crate::runtime::{Artifact, ArtifactError, Artifacts, Engine, Slot};
 use connect::Connected;
 use settings::Fingerprint;
@@ -233,7 +234,7 @@ impl Workload {
             plan.links = links;
             plan.clone()
         };
-        problems.extend(link::misplaced(&plan));
+        problems.extend(settings::misplaced(&plan));
         let mut errors: Vec<_> =
             problems.into_iter().map(|problem| ("link policy".to_owned(), ChangeError::Settings(problem))).collect();
         errors.extend(self.follow().await);

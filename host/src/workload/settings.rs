@@ -12,9 +12,9 @@ use swiftcart_provider_outbox as outbox;
 use swiftcart_provider_postgres as postgres;
 use swiftcart_provider_redis as redis;
 
-use crate::capability::timer;
-use crate::link::misplaced;
-use crate::manifest::{CapabilityPlan, ComponentPlan, Plan};
+use crate::capability::{self, timer};
+use crate::manifest::{CapabilityPlan, ComponentPlan, LinkPolicy, Plan};
+use crate::policy;
 
 /// Says whether settings are still the same, without keeping a secret.
 pub(crate) type Fingerprint = [u8; 32];
@@ -119,4 +119,30 @@ pub(crate) fn check_kind(kind: &str, pairs: &BTreeMap<String, String>) -> anyhow
         "http-client" => http::ClientConfig::from_pairs(pairs).map(drop).map_err(anyhow::Error::from),
         _ => Ok(()),
     }
+}
+
+/// Policies that this host would not enforce, one line each: those of links to a capability, which has limits of its own, but for what is said here.
+pub(crate) fn misplaced(plan: &Plan) -> Vec<String> {
+    let mut problems = Vec::new();
+    for link in &plan.links {
+        let Some(capability) = plan.capability(&link.target) else { continue };
+        let Ok(wanted) = LinkPolicy::read(&link.source_config) else { continue };
+        let kind = capability.kind.as_str();
+        let enforced = capability::enforced(kind);
+        for (group, there) in [
+            ("policy.deadline_ms", wanted.deadline.is_some()),
+            ("policy.retry", wanted.retry.is_some()),
+            ("policy.breaker", wanted.breaker.is_some()),
+            ("policy.bulkhead", wanted.bulkhead.is_some()),
+        ] {
+            if there && !enforced.contains(&group) {
+                let instead = if enforced.is_empty() { "none".to_owned() } else { enforced.join(" and ") };
+                problems.push(format!(
+                    "{}: `{group}` is not enforced on links to the built-in capability {kind} (of policies, {instead}): put it on the link to the component that calls it",
+                    policy::label(link)
+                ));
+            }
+        }
+    }
+    problems
 }

@@ -97,7 +97,7 @@ impl<'a> Course<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::guard::Path;
+    use super::super::path::Path;
     use super::*;
 
     fn policy() -> RetryPolicy {

@@ -14,6 +14,7 @@ use super::breaker::{Admission, Breaker, BreakerState, Forced};
 use super::bulkhead::Bulkhead;
 use super::measure::Measures;
 use super::outcome::{self, Verdict};
+use super::path::Path;
 use super::retry::{Course, Retrying};
 use super::window::Mark;
 use crate::manifest::LinkPolicy;
@@ -21,28 +22,6 @@ use crate::runtime::{CallContext, CallError};
 
 /// A call that its caller cut short earlier than this says nothing about the callee, unless the policy has a shorter word for slow.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Which link: its ends and one of its interfaces.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Path {
-    /// Name of the caller.
-    pub(crate) source: String,
-    /// Name of the callee.
-    pub(crate) target: String,
-    /// `namespace:package/interface`.
-    pub(crate) interface: String,
-}
-
-impl Path {
-    pub(crate) fn new(source: &str, target: &str, interface: &str) -> Self {
-        Self { source: source.to_owned(), target: target.to_owned(), interface: interface.to_owned() }
-    }
-
-    /// A name for one segment of a URL: none of its parts has a dot.
-    pub(crate) fn id(&self) -> String {
-        format!("{}.{}.{}", self.source, self.target, self.interface.replace([':', '/'], "."))
-    }
-}
 
 /// What stands before one link for as long as this host knows it; its policy may come, change and go.
 pub struct Guard {

@@ -7,6 +7,7 @@ mod bulkhead;
 mod guard;
 mod measure;
 mod outcome;
+mod path;
 mod retry;
 mod window;
 
@@ -17,10 +18,9 @@ use serde_json::{Value, json};
 
 pub use breaker::{BreakerState, Forced};
 pub use guard::Guard;
-pub(crate) use guard::Path;
+use path::Path;
 
-use crate::capability;
-use crate::manifest::{LinkPlan, LinkPolicy, Plan};
+use crate::manifest::{LinkPlan, LinkPolicy};
 
 /// All links that this host knows of.
 #[derive(Default)]
@@ -88,34 +88,8 @@ impl Guards {
     }
 }
 
-/// Policies that this host would not enforce, one line each: those of links to a capability, which has limits of its own, but for what is said here.
-pub(crate) fn misplaced(plan: &Plan) -> Vec<String> {
-    let mut problems = Vec::new();
-    for link in &plan.links {
-        let Some(capability) = plan.capability(&link.target) else { continue };
-        let Ok(policy) = LinkPolicy::read(&link.source_config) else { continue };
-        let kind = capability.kind.as_str();
-        let enforced = capability::enforced(kind);
-        for (group, there) in [
-            ("policy.deadline_ms", policy.deadline.is_some()),
-            ("policy.retry", policy.retry.is_some()),
-            ("policy.breaker", policy.breaker.is_some()),
-            ("policy.bulkhead", policy.bulkhead.is_some()),
-        ] {
-            if there && !enforced.contains(&group) {
-                let instead = if enforced.is_empty() { "none".to_owned() } else { enforced.join(" and ") };
-                problems.push(format!(
-                    "{}: `{group}` is not enforced on links to the built-in capability {kind} (of policies, {instead}): put it on the link to the component that calls it",
-                    label(link)
-                ));
-            }
-        }
-    }
-    problems
-}
-
 /// How a link is named in messages.
-fn label(link: &LinkPlan) -> String {
+pub(crate) fn label(link: &LinkPlan) -> String {
     format!("link `{}` -> `{}` ({}:{})", link.source, link.target, link.namespace, link.package)
 }
 

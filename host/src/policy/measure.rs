@@ -4,7 +4,7 @@
 use metrics::{Counter, Gauge, Unit};
 
 use super::breaker::BreakerState;
-use super::guard::Path;
+use super::path::Path;
 
 /// The metrics of one link.
 pub(super) struct Measures {
