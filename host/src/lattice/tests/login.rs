@@ -32,10 +32,11 @@ impl Operator {
         Self { operator: KeyPair::new_operator(), account: KeyPair::new_account() }
     }
 
-    fn account(&self, account: &KeyPair) -> String {
+    /// An account that may store as much (-1: no limit). The server's own may store nothing.
+    fn account(&self, account: &KeyPair, storage: i64) -> String {
         let limits = json!({
             "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1,
-            "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
+            "mem_storage": storage, "disk_storage": storage, "streams": storage, "consumer": storage,
         });
         let nats =
             json!({"limits": limits, "default_permissions": {"pub": {}, "sub": {}}, "type": "account", "version": 2});
@@ -50,9 +51,9 @@ impl Operator {
             "operator: {operator}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{\n  {}: {}\n  {}: {}\n}}\n",
             system.public_key(),
             system.public_key(),
-            self.account(&system),
+            self.account(&system, 0),
             self.account.public_key(),
-            self.account(&self.account),
+            self.account(&self.account, -1),
         )
     }
 
