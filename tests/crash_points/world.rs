@@ -76,7 +76,7 @@ impl Fixture for World {
         if host.exited().is_some() || host.process().is_none() {
             host.start().await?;
         }
-        Ok(())
+        self.client.psp_faults(&json!({})).await
     }
 
     async fn stop(self) -> anyhow::Result<()> {
