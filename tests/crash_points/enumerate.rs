@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
-use redis::AsyncCommands as _;
-use swiftcart_support::eventually;
-use uuid::Uuid;
 
 use crate::buyer::Buyer;
-use crate::control::{Action, Moment, Strike, Watch};
-use crate::world::{Over, SOON, World};
+use crate::causes::{Cause, begin, end};
+use crate::control::{Action, Moment, Strike};
+use crate::world::World;
 
 /// A call from outside, and what sets it off.
 #[derive(Clone, Copy, Debug)]
@@ -29,26 +27,6 @@ pub(crate) struct Scene {
     pub(crate) cause: Cause,
 }
 
-/// What sets a call off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// A buyer's request, or an event that follows from it.
-    Order,
-    /// A timer of this name that finds an order which was left like this.
-    OrderTimer(&'static str, Left),
-    /// A timer of this name that finds the overdue reservation of such an order.
-    StockTimer(&'static str, Left),
-}
-
-/// How an order was left PENDING by a request that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Left {
-    /// Its stock is reserved and nothing more.
-    Reserved,
-    /// The PSP has the money and nobody wrote that down.
-    Charged,
-}
-
 /// How often a scene is played until the call that is meant is watched.
 const TRIES: u32 = 8;
 
@@ -61,8 +39,7 @@ pub(crate) const TIMER: &str = "swiftcart:timer/handler";
 pub(crate) async fn every_point(world: &mut World, scene: Scene) -> anyhow::Result<()> {
     let began = Instant::now();
     let sku = world.product(scene.stock).await?;
-    // The first order of a product also fills caches.
-    play(world, scene, &sku, None).await.with_context(|| format!("{}: first run", scene.name))?;
+    first_order(world, &sku, scene.card).await.with_context(|| format!("{}: first order", scene.name))?;
     let effects = play(world, scene, &sku, None).await.with_context(|| format!("{}: record", scene.name))?.effects;
     ensure!(!effects.is_empty(), "{}: no effect was seen", scene.name);
     println!("\n{}: {} effects", scene.name, effects.len());
@@ -82,7 +59,7 @@ pub(crate) async fn every_point(world: &mut World, scene: Scene) -> anyhow::Resu
             }
         }
     }
-    world.settled().await.with_context(|| scene.name)?;
+    world.refunded().await.with_context(|| scene.name)?;
     let report = world.audited().await.with_context(|| scene.name)?;
     println!(
         "{}: {points} points of {points} converged ({} deaths), ends {ends:?}, {} orders audited, {:.0} s",
@@ -94,156 +71,67 @@ pub(crate) async fn every_point(world: &mut World, scene: Scene) -> anyhow::Resu
     Ok(())
 }
 
+/// The first order of a product also fills caches.
+pub(crate) async fn first_order(world: &mut World, sku: &str, card: &str) -> anyhow::Result<()> {
+    let buyer = Buyer::new(&world.client, sku, card)?;
+    end(world, Cause::Order, &buyer).await?;
+    world.answers.extend(buyer.into_answers());
+    Ok(())
+}
+
 /// What a scene showed.
-struct Played {
+pub(crate) struct Played {
     /// The effects of the call that was watched, if nothing struck.
-    effects: Vec<String>,
+    pub(crate) effects: Vec<String>,
     /// How it ended for the buyer.
-    end: String,
+    pub(crate) end: String,
 }
 
 /// Plays the scene until the call that is meant was watched.
-async fn play(world: &mut World, scene: Scene, sku: &str, strike: Option<Strike>) -> anyhow::Result<Played> {
+pub(crate) async fn play(world: &mut World, scene: Scene, sku: &str, strike: Option<Strike>) -> anyhow::Result<Played> {
     for _ in 0..TRIES {
         if let Some(played) = attempt(world, scene, sku, strike).await? {
             return Ok(played);
         }
     }
-    bail!("the timer's call was missed {TRIES} times")
+    bail!("the call was missed {TRIES} times")
 }
 
-/// Plays the scene once; nothing if a timer's call was missed.
+/// Plays the scene once; nothing if the call that is meant was missed.
 async fn attempt(world: &mut World, scene: Scene, sku: &str, strike: Option<Strike>) -> anyhow::Result<Option<Played>> {
+    let sku = match scene.cause {
+        Cause::Rejection => &world.lost_product().await?,
+        _ => sku,
+    };
     let buyer = Buyer::new(&world.client, sku, scene.card)?;
     let over = begin(world, scene, &buyer, strike).await?;
     let struck = match strike {
         Some(_) => world.struck(&over).await?,
         None => true,
     };
-    let end = match scene.cause {
-        Cause::Order => insist(world, &buyer).await?,
-        Cause::OrderTimer(..) | Cause::StockTimer(..) => {
-            world.swept(&buyer.name).await?;
-            world.states(&buyer.name).await?.join(", ")
-        }
-    };
+    let end = end(world, scene.cause, &buyer).await?;
+    if scene.cause == Cause::Rejection {
+        world.forget(sku).await?;
+    }
     world.answers.extend(buyer.into_answers());
     if strike.is_some() {
         return Ok(struck.then(|| Played { effects: Vec::new(), end }));
     }
-    world.settled().await?;
-    let calls = world.control.progress().await?.calls;
-    let effects = calls.into_iter().max_by_key(Vec::len).unwrap_or_default();
-    let missed = scene.cause != Cause::Order && effects.len() < 2;
-    Ok((!missed).then_some(Played { effects, end }))
-}
-
-/// Sets off what is watched.
-async fn begin(world: &mut World, scene: Scene, buyer: &Buyer, strike: Option<Strike>) -> anyhow::Result<Over> {
-    let watch = Watch { component: scene.component, export: scene.export, trace: None, subject: None };
-    match scene.cause {
-        Cause::Order => {
-            let trace = Uuid::new_v4().simple().to_string();
-            world.control.arm(&Watch { trace: Some(&trace), ..watch }, strike).await?;
-            // Whether there is an answer, and which, is what this is about.
-            let _ = buyer.ask(Some(&trace)).await;
-            Ok(Over::Never)
-        }
-        Cause::OrderTimer(timer, left) => {
-            leave(world, buyer, left).await?;
-            due(world, buyer, &Watch { subject: Some(timer), ..watch }, strike).await?;
-            Ok(Over::Decided(world.orders.clone(), buyer.name.clone()))
-        }
-        Cause::StockTimer(timer, left) => {
-            leave(world, buyer, left).await?;
-            world.control.arm(&Watch { subject: Some(timer), ..watch }, strike).await?;
-            let over = overdue(world, buyer).await?;
-            if strike.is_none() {
-                eventually(SOON, "the reservation to be given back", async || {
-                    ensure!(over.reached().await?, "it is still there");
-                    Ok(())
-                })
-                .await?;
-            }
-            Ok(over)
-        }
+    if scene.export != EDGE {
+        // A request is done when it is answered.
+        world.settled().await?;
     }
+    let calls = world.control.progress().await?.calls;
+    // The first of the longest: a message is followed by others of its trace.
+    let effects = calls.into_iter().rev().max_by_key(Vec::len).unwrap_or_default();
+    Ok((!is_missed(scene, &effects)).then_some(Played { effects, end }))
 }
 
-/// Repeats the request, as a buyer who got no answer does, until it is decided.
-async fn insist(world: &World, buyer: &Buyer) -> anyhow::Result<String> {
-    eventually(SOON, "a decided answer", async || {
-        world.lapse(&buyer.name, false).await?;
-        Ok(buyer.ask(None).await?.to_string())
-    })
-    .await
-}
-
-/// Makes an order that its request leaves PENDING: a crash point does it.
-async fn leave(world: &mut World, buyer: &Buyer, left: Left) -> anyhow::Result<()> {
-    let effects = match &world.create {
-        Some(effects) => effects.clone(),
-        None => {
-            let sku = world.product(10).await?;
-            let effects = Box::pin(watch_create(world, &sku)).await?;
-            world.create.insert(effects).clone()
-        }
-    };
-    let number = |what: &str| {
-        let found = effects.iter().position(|effect| effect.contains(what));
-        found.map(|index| index + 1).with_context(|| format!("a create has no effect {what}: {effects:?}"))
-    };
-    let (effect, moment) = match left {
-        Left::Reserved => (number(".reserve")?, Moment::After),
-        // What follows the PSP's answer is writing it down.
-        Left::Charged => (number(" http POST ")? + 1, Moment::Before),
-    };
-    let trace = Uuid::new_v4().simple().to_string();
-    let watch = Watch { component: "gateway", export: EDGE, trace: Some(&trace), subject: None };
-    world.control.arm(&watch, Some(Strike { effect, moment, action: Action::Fail })).await?;
-    let answer = buyer.ask(Some(&trace)).await;
-    world.struck(&Over::Never).await?;
-    let states = world.states(&buyer.name).await?;
-    ensure!(states == ["PENDING"], "the order was to be left PENDING and is {states:?}: {answer:?}");
-    Ok(())
-}
-
-async fn watch_create(world: &mut World, sku: &str) -> anyhow::Result<Vec<String>> {
-    let scene = Scene {
-        name: "create",
-        component: "gateway",
-        export: EDGE,
-        card: "pm_card_visa",
-        stock: 10,
-        cause: Cause::Order,
-    };
-    play(world, scene, sku, None).await?;
-    Ok(play(world, scene, sku, None).await?.effects)
-}
-
-/// Lets the sweep find a buyer's order in the moment in which its call is watched, not before.
-async fn due(world: &World, buyer: &Buyer, watch: &Watch<'_>, strike: Option<Strike>) -> anyhow::Result<()> {
-    let mut transaction = world.orders.begin().await?;
-    sqlx::query(
-        "UPDATE orders SET lease_until = now() - interval '1 minute' WHERE user_id = $1::uuid AND state = 'PENDING'",
-    )
-    .bind(&buyer.name)
-    .execute(&mut *transaction)
-    .await?;
-    world.control.arm(watch, strike).await?;
-    transaction.commit().await?;
-    Ok(())
-}
-
-/// Sets the end of a buyer's reservation back.
-async fn overdue(world: &World, buyer: &Buyer) -> anyhow::Result<Over> {
-    let order: String = sqlx::query_scalar("SELECT id::text FROM orders WHERE user_id = $1::uuid")
-        .bind(&buyer.name)
-        .fetch_one(&world.orders)
-        .await?;
-    let client = redis::Client::open(world.shop.addresses().redis_url.as_str())?;
-    let mut redis = client.get_multiplexed_async_connection().await?;
-    let _: () = redis.hset(format!("reservation:{order}"), "expires", 1).await?;
-    let _: () = redis.zadd("reservations:expiry", &order, 1).await?;
-    Ok(Over::Released(redis, order))
+/// Whether somebody else did the work of the call that is meant: an earlier tick, or payment's sweep, which takes up what a message asked for.
+fn is_missed(scene: Scene, effects: &[String]) -> bool {
+    match (scene.component, scene.export) {
+        ("payment", _) => !effects.iter().any(|effect| effect.contains(" http POST ")),
+        (_, TIMER) => effects.len() < 2,
+        _ => false,
+    }
 }

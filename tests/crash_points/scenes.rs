@@ -1,7 +1,8 @@
 //! The scenes. Goal of each: wherever the host dies or fails, buyers who repeat their request get an answer for good, every order is decided, and all
 //! books agree. Method: `enumerate`.
 
-use crate::enumerate::{Cause, EDGE, Left, MESSAGES, Scene, TIMER, every_point};
+use crate::causes::{Cause, Left};
+use crate::enumerate::{EDGE, MESSAGES, Scene, TIMER, every_point};
 use crate::world::World;
 
 const VISA: &str = "pm_card_visa";
@@ -57,6 +58,48 @@ pub(crate) async fn mail_about_a_confirmed_order(world: &mut World) -> anyhow::R
     every_point(world, scene).await
 }
 
+const CANCEL: Scene = Scene { name: "cancel", cause: Cause::Cancellation, ..CREATE };
+
+pub(crate) async fn cancel(world: &mut World) -> anyhow::Result<()> {
+    every_point(world, CANCEL).await
+}
+
+/// Somebody who hears of what came of a cancellation.
+const CANCELLED: Scene = Scene { export: MESSAGES, ..CANCEL };
+
+pub(crate) async fn stock_comes_back_from_a_cancelled_order(world: &mut World) -> anyhow::Result<()> {
+    every_point(world, Scene { name: "inventory hears of a cancelled order", component: "inventory", ..CANCELLED })
+        .await
+}
+
+pub(crate) async fn money_goes_back_for_a_cancelled_order(world: &mut World) -> anyhow::Result<()> {
+    every_point(world, Scene { name: "payment hears of a cancelled order", component: "payment", ..CANCELLED }).await
+}
+
+pub(crate) async fn mail_about_a_cancelled_order(world: &mut World) -> anyhow::Result<()> {
+    let scene = Scene { name: "notification hears of a cancelled order", component: "notification", ..CANCELLED };
+    every_point(world, scene).await
+}
+
+pub(crate) async fn an_order_hears_of_its_refund(world: &mut World) -> anyhow::Result<()> {
+    every_point(world, Scene { name: "order hears of a refund", component: "order", ..CANCELLED }).await
+}
+
+/// Somebody who hears of a confirmed order that cannot be honoured, or of what came of that.
+const REJECTED: Scene = Scene { export: MESSAGES, cause: Cause::Rejection, ..CREATE };
+
+pub(crate) async fn inventory_rejects_an_order(world: &mut World) -> anyhow::Result<()> {
+    every_point(world, Scene { name: "inventory rejects a confirmed order", component: "inventory", ..REJECTED }).await
+}
+
+pub(crate) async fn an_order_hears_of_its_rejection(world: &mut World) -> anyhow::Result<()> {
+    every_point(world, Scene { name: "order hears of a rejection", component: "order", ..REJECTED }).await
+}
+
+pub(crate) async fn money_goes_back_for_a_rejected_order(world: &mut World) -> anyhow::Result<()> {
+    every_point(world, Scene { name: "payment hears of a rejected order", component: "payment", ..REJECTED }).await
+}
+
 const SWEEP: Scene = Scene { component: "order", export: TIMER, ..CREATE };
 
 pub(crate) async fn sweep_of_an_order_that_was_not_charged(world: &mut World) -> anyhow::Result<()> {
@@ -72,4 +115,10 @@ pub(crate) async fn sweep_of_an_order_that_was_charged(world: &mut World) -> any
 pub(crate) async fn sweep_of_an_overdue_reservation(world: &mut World) -> anyhow::Result<()> {
     let cause = Cause::StockTimer("inventory-sweep", Left::Reserved);
     every_point(world, Scene { name: "sweep, overdue reservation", component: "inventory", cause, ..SWEEP }).await
+}
+
+pub(crate) async fn sweep_of_a_refund_that_was_made(world: &mut World) -> anyhow::Result<()> {
+    let cause = Cause::RefundTimer("payment-sweep");
+    every_point(world, Scene { name: "sweep, refund made and not written down", component: "payment", cause, ..SWEEP })
+        .await
 }
