@@ -37,12 +37,14 @@ impl Run {
         after.map_or(Duration::ZERO, |after| *after - before)
     }
 
-    /// The longest time between two good answers.
+    /// The longest time between two good answers while faults struck; afterwards only a few clients still ask for what is pending.
     fn longest_gap(&self) -> Duration {
         let mut good = self.log.good.clone();
         good.sort_unstable();
-        let pairs = good.windows(2).filter_map(|pair| Some(*pair.last()? - *pair.first()?));
-        pairs.max().unwrap_or_default()
+        let over = self.faults.iter().map(|struck| struck.at + struck.recovered).max().unwrap_or(self.began);
+        good.retain(|good| *good <= over);
+        let between = good.windows(2).filter_map(|pair| Some(*pair.last()? - *pair.first()?));
+        between.chain(self.faults.iter().map(|struck| self.gap_at(struck.at))).max().unwrap_or_default()
     }
 
     pub(crate) fn json(&self) -> Value {
