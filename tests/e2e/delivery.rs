@@ -1,5 +1,7 @@
 //! Events and mails: at least once on the wire, once in effect.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, ensure};
 use rdkafka::message::Message as _;
 use serde_json::json;
@@ -7,6 +9,9 @@ use swiftcart_support::eventually;
 use swiftcart_tests::broker::{header, headers};
 
 use crate::shop::{E2e, SOON, order_id};
+
+/// For how many seconds at least the mail server is away in the middle of a stream; 0, only until the backlog is seen, where nothing is said.
+const OUTAGE_VARIABLE: &str = "SWIFTCART_E2E_OUTAGE_SECONDS";
 
 /// Waits until both consumers have committed everything that a topic holds.
 async fn drained(e2e: &E2e, topic: &str) -> anyhow::Result<()> {
@@ -120,6 +125,7 @@ pub(crate) async fn an_outage_in_the_middle_of_a_stream_is_worked_off(e2e: &mut 
     let sku = e2e.product(100, 100).await?;
     let token = e2e.buyer()?;
     let letters = e2e.broker.read_all("orders.confirmed.dlq").await?.len();
+    let mut down_since = tokio::time::Instant::now();
     let mut orders: Vec<String> = Vec::new();
     for number in 0..40 {
         if number == 10 {
@@ -128,6 +134,7 @@ pub(crate) async fn an_outage_in_the_middle_of_a_stream_is_worked_off(e2e: &mut 
                 e2e.mail(order).await?;
             }
             e2e.shop.maildev.as_mut().context("the mail server is not ours")?.kill()?;
+            down_since = tokio::time::Instant::now();
         }
         orders.push(order_id(&e2e.order(&token, &sku, 1, "pm_card_visa").await?.expect_status(201)?)?);
     }
@@ -142,6 +149,10 @@ pub(crate) async fn an_outage_in_the_middle_of_a_stream_is_worked_off(e2e: &mut 
     for order in &orders {
         e2e.applied(order).await?;
     }
+    // How long it is away is the subject, so this is no wait for something else.
+    let away: u64 = std::env::var(OUTAGE_VARIABLE).map_or(Ok(0), |seconds| seconds.parse())?;
+    tokio::time::sleep_until(down_since + Duration::from_secs(away)).await;
+    eprintln!("the mail server was away for {:?}; the lag rose to {risen}", down_since.elapsed());
     e2e.shop.maildev.as_mut().context("the mail server is not ours")?.start().await?;
     drained(e2e, "orders.confirmed.v1").await?;
     eventually(SOON, "the lag to fall", async || {
