@@ -20,7 +20,7 @@ const WITH_WASH: &str = "lattice::rpc::tests::wash_calls_http";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// What to run; by default all of it.
+    /// What to run; by default all but `crash-points`, which builds a host of its own.
     #[arg(value_enum)]
     suites: Vec<Suite>,
     /// For the test programs, for example `-- --nocapture refund`. `chaos` also takes `--seed N --faults N --rate ORDERS_PER_SECOND --json FILE`.
