@@ -6,8 +6,15 @@ use std::time::Duration;
 /// busy guest can add to the rest.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
 
-/// Largest memory that one guest may be granted; the pooling allocator reserves address space (not memory) for this much per slot.
+/// Largest memory that one guest may be granted.
 pub const MAX_MEMORY_BYTES: usize = 256 << 20;
+
+/// Address space (not memory) that the pooling allocator reserves per slot: all that a 32-bit address can name. Whatever a guest addresses is then either
+/// its own or a page that faults, so compiled code needs no check before each access. 2,000 slots take 8 of the 128 TiB that a process has.
+pub const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
+
+/// Address space after it that always faults, for what an instruction adds to the address (wasmtime's own default).
+pub const MEMORY_GUARD_BYTES: u64 = 32 << 20;
 
 /// Bytes of a slot's memory that stay mapped between guests. Too little makes a fresh instance twice as dear (measured: 0-256 KiB
 /// against 2 MiB).

@@ -16,10 +16,10 @@ const CONSUMER: &str = "inventory";
 /// Rows per statement of the retention.
 const PRUNE_BATCH: i64 = 1000;
 
-// For any number of lists of skus.
+// For any number of lists of skus. OFFSET keeps the planner from reading the whole catalogue for them.
 const PRODUCTS: &str = "SELECT c.call, p.sku, p.name, p.unit_price, p.currency, p.version
-    FROM unnest($1::jsonb[]) WITH ORDINALITY AS c (skus, call), jsonb_array_elements_text(c.skus) AS wanted (sku)
-        JOIN products p ON p.sku = wanted.sku";
+    FROM unnest($1::jsonb[]) WITH ORDINALITY AS c (skus, call), jsonb_array_elements_text(c.skus) AS wanted (sku),
+        LATERAL (SELECT * FROM products WHERE sku = wanted.sku OFFSET 0) AS p";
 
 const PAGE: &str = "SELECT sku, name, unit_price, currency, version FROM products
     WHERE $1::text IS NULL OR sku > $1 ORDER BY sku LIMIT $2";
@@ -71,7 +71,8 @@ const LOCK_ORDERS: &str = "SELECT sorted.call, pg_advisory_xact_lock(sorted.numb
 // For any number of orders, each under its lock (LOCK_ORDERS). Of an order nothing is written unless its event is new, it goes on, all its skus exist and
 // all its lines fit; every part that writes hangs on the inbox row. What concurrent statements did is seen through the row locks, not through the
 // snapshot. A line fits if it does after all calls before it have taken theirs. If it only would without them, or if the same order comes twice,
-// the call is told to come `again`: whatever is first, alone or among others, is never told that.
+// the call is told to come `again`: whatever is first, alone or among others, is never told that. Tables are asked by scalar subqueries, because the
+// planner would turn EXISTS for many calls into reading the whole table once.
 const APPLY: &str = "WITH calls AS (
         SELECT c.*, row_number() OVER (PARTITION BY order_id ORDER BY call) + row_number() OVER (PARTITION BY event_id ORDER BY call) > 2 AS twice
         FROM unnest($1::uuid[], $2::uuid[], $3::jsonb[], $4::text[]) WITH ORDINALITY AS c (event_id, order_id, lines, consumer, call)
@@ -79,10 +80,10 @@ const APPLY: &str = "WITH calls AS (
         SELECT c.call, c.order_id, w.sku, w.quantity FROM calls c, jsonb_to_recordset(c.lines) AS w (sku text, quantity bigint)
     ), known AS MATERIALIZED (
         SELECT c.call, c.event_id, c.order_id, c.consumer, c.twice,
-            EXISTS (SELECT 1 FROM inbox i WHERE i.consumer = c.consumer AND i.event_id = c.event_id) AS seen,
-            EXISTS (SELECT 1 FROM closed_orders e WHERE e.order_id = c.order_id) AS ended,
+            (SELECT true FROM inbox i WHERE i.consumer = c.consumer AND i.event_id = c.event_id) IS NOT NULL AS seen,
+            (SELECT true FROM closed_orders e WHERE e.order_id = c.order_id) IS NOT NULL AS ended,
             ARRAY(SELECT w.sku FROM wanted w
-                  WHERE w.call = c.call AND NOT EXISTS (SELECT 1 FROM products p WHERE p.sku = w.sku)) AS unknown
+                  WHERE w.call = c.call AND (SELECT true FROM products p WHERE p.sku = w.sku) IS NULL) AS unknown
         FROM calls c
     ), ready AS MATERIALIZED (
         SELECT call, event_id, order_id, consumer FROM known WHERE NOT twice AND NOT seen AND NOT ended AND unknown = '{}'
@@ -109,7 +110,7 @@ const APPLY: &str = "WITH calls AS (
         SELECT w.sku, 'confirmed', -w.quantity, a.order_id FROM wanted w JOIN applied a ON a.call = w.call ORDER BY w.call, w.sku
     )
     SELECT k.call, k.seen, k.ended, k.unknown, EXISTS (SELECT 1 FROM applied a WHERE a.call = k.call) AS taken,
-        EXISTS (SELECT 1 FROM inventory_movements m WHERE m.order_id = k.order_id AND m.kind = 'confirmed') AS moved_before,
+        (SELECT true FROM inventory_movements m WHERE m.order_id = k.order_id AND m.kind = 'confirmed' LIMIT 1) IS NOT NULL AS moved_before,
         ARRAY(SELECT f.sku FROM fitted f WHERE f.call = k.call AND f.on_hand < f.quantity ORDER BY f.sku) AS short_skus,
         ARRAY(SELECT f.on_hand FROM fitted f WHERE f.call = k.call AND f.on_hand < f.quantity ORDER BY f.sku) AS short_on_hand,
         k.twice OR EXISTS (SELECT 1 FROM fitted f WHERE f.call = k.call AND f.over) AS again

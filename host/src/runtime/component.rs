@@ -25,7 +25,8 @@ pub struct Component {
     pub artifact: Artifact,
     /// Its instances.
     pub pool: Arc<Pool>,
-    functions: HashMap<(String, String), Exported>,
+    /// By interface, then by function.
+    functions: HashMap<String, HashMap<String, Exported>>,
 }
 
 /// One exported function.
@@ -86,10 +87,7 @@ impl Component {
     /// The export of this component that a link's interface name, which has no version, means.
     #[must_use]
     pub fn export_named(&self, path: &str) -> Option<&str> {
-        self.functions
-            .keys()
-            .map(|(interface, _)| interface.as_str())
-            .find(|interface| interface.split('@').next() == Some(path))
+        self.functions.keys().map(String::as_str).find(|interface| interface.split('@').next() == Some(path))
     }
 
     /// An exported function with its types, for the capabilities that call components. `path` has no version.
@@ -127,20 +125,20 @@ impl Component {
 
     /// Every exported function of an interface: the interface with its version, the function, its types.
     pub fn exported(&self) -> impl Iterator<Item = (&str, &str, &ComponentFunc)> {
-        self.functions
-            .iter()
-            .map(|((interface, function), exported)| (interface.as_str(), function.as_str(), &exported.ty))
+        self.functions.iter().flat_map(|(interface, functions)| {
+            functions.iter().map(|(function, exported)| (interface.as_str(), function.as_str(), &exported.ty))
+        })
     }
 
     fn exported_function(&self, interface: &str, function: &str) -> Option<&Exported> {
-        self.functions.get(&(interface.to_owned(), function.to_owned()))
+        self.functions.get(interface)?.get(function)
     }
 }
 
-fn exported_functions(engine: &Engine, artifact: &Artifact) -> HashMap<(String, String), Exported> {
+fn exported_functions(engine: &Engine, artifact: &Artifact) -> HashMap<String, HashMap<String, Exported>> {
     use wasmtime::component::types::ComponentItem;
     let component = &artifact.component;
-    let mut functions = HashMap::new();
+    let mut functions: HashMap<String, HashMap<String, Exported>> = HashMap::new();
     for (interface, export) in component.component_type().exports(engine.wasmtime()) {
         let ComponentItem::ComponentInstance(instance) = export.ty else { continue };
         let Some(parent) = component.get_export_index(None, interface) else { continue };
@@ -148,7 +146,7 @@ fn exported_functions(engine: &Engine, artifact: &Artifact) -> HashMap<(String, 
             if let (ComponentItem::ComponentFunc(ty), Some(index)) =
                 (item.ty, component.get_export_index(Some(&parent), name))
             {
-                functions.insert((interface.to_owned(), name.to_owned()), Exported { index, ty });
+                functions.entry(interface.to_owned()).or_default().insert(name.to_owned(), Exported { index, ty });
             }
         }
     }

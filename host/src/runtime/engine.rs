@@ -49,8 +49,8 @@ impl Engine {
             .epoch_interruption(true)
             .memory_init_cow(true)
             .parallel_compilation(true)
-            .memory_reservation(limits::MAX_MEMORY_BYTES as u64)
-            .memory_guard_size(64 << 10)
+            .memory_reservation(limits::MEMORY_RESERVATION_BYTES)
+            .memory_guard_size(limits::MEMORY_GUARD_BYTES)
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let inner = wasmtime::Engine::new(&config).map_err(anyhow::Error::from)?;
 

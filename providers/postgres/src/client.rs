@@ -12,7 +12,9 @@ use crate::coalesce::Coalescer;
 use crate::config::{Config, PlanCacheMode};
 use crate::connection::Leased;
 use crate::error::{Error, Failure, not_connected};
-use crate::limits::{MAX_IDLE, MAX_LIFETIME, NETWORK_GRACE, REPLAN_ONCE_IN, STATEMENT_CACHE, TEST_AFTER_IDLE};
+use crate::limits::{
+    FLUSH_SETTINGS, MAX_IDLE, MAX_LIFETIME, NETWORK_GRACE, REPLAN_ONCE_IN, STATEMENT_CACHE, TEST_AFTER_IDLE,
+};
 use crate::measure::Measure;
 use crate::statement::bind;
 use crate::transaction;
@@ -59,28 +61,14 @@ impl Postgres {
             ("idle_in_transaction_session_timeout", format!("{}ms", (step_limit + NETWORK_GRACE).as_millis())),
             ("plan_cache_mode", config.plan_cache_mode.as_str().to_owned()),
         ]);
-        let replans = config.plan_cache_mode == PlanCacheMode::Auto;
         let measure = Measure::new(options.get_database().unwrap_or("default"));
         let wait_limit = Duration::from_millis(config.acquire_timeout_ms);
-        let pool = PgPoolOptions::new()
-            .max_connections(config.max_connections)
-            .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
-            .max_lifetime(MAX_LIFETIME)
-            .idle_timeout(MAX_IDLE)
-            .test_before_acquire(false)
-            .before_acquire(move |connection, lease| {
-                Box::pin(async move {
-                    let replan = replans && rand::random_ratio(1, REPLAN_ONCE_IN);
-                    if lease.idle_for < TEST_AFTER_IDLE && !replan {
-                        return Ok(true);
-                    }
-                    Ok(matches!(tokio::time::timeout(NETWORK_GRACE, refresh(connection, replan)).await, Ok(Ok(()))))
-                })
-            })
-            .connect_with(options)
-            .await
-            .map_err(|error| not_connected(&error))?;
-        let coalescer = Coalescer::new(pool.clone(), step_limit, wait_limit, measure.clone());
+        let (own, shared) = divide(config.max_connections);
+        let replans = config.plan_cache_mode == PlanCacheMode::Auto;
+        let pool = pool(own, wait_limit, replans).connect_with(options.clone()).await;
+        let pool = pool.map_err(|error| not_connected(&error))?;
+        let flushing = self::pool(shared, wait_limit, true).connect_lazy_with(options.options(FLUSH_SETTINGS));
+        let coalescer = Coalescer::new(flushing, step_limit, wait_limit, measure.clone());
         Ok(Self { pool, step_limit, measure, coalescer, unlimited })
     }
 
@@ -111,7 +99,7 @@ impl Postgres {
             Err(error) => Err(error),
         };
         self.measure.finished(result.as_ref().map_or_else(Error::outcome, |_| "committed"), started.elapsed());
-        self.measure.pool(&self.pool);
+        self.measure.pools(&self.pool, self.coalescer.pool());
         result
     }
 
@@ -133,7 +121,7 @@ impl Postgres {
         let started = Instant::now();
         let result = self.coalescer.run(&statements).await;
         self.measure.finished(result.as_ref().map_or_else(Error::outcome, |_| "committed"), started.elapsed());
-        self.measure.pool(&self.pool);
+        self.measure.pools(&self.pool, self.coalescer.pool());
         result
     }
 
@@ -151,15 +139,39 @@ impl Postgres {
         }
     }
 
-    /// The pool itself, for native parts that stream or hold a connection (the outbox relay does).
+    /// The pool of calls that run alone, for native parts that stream or hold a connection (the outbox relay does).
     pub fn pool(&self) -> &PgPool {
         &self.pool
     }
 
     /// Waits for the connections in use to come back and closes all of them. Calls after this fail with `Unavailable`.
     pub async fn close(&self) {
-        self.pool.close().await;
+        futures::join!(self.pool.close(), self.coalescer.close());
     }
+}
+
+/// How many of the connections run calls alone, and how many run flushes.
+fn divide(max_connections: u32) -> (u32, u32) {
+    let shared = max_connections / 2;
+    (max_connections - shared, shared.max(1))
+}
+
+fn pool(max_connections: u32, acquire_timeout: Duration, replans: bool) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(acquire_timeout)
+        .max_lifetime(MAX_LIFETIME)
+        .idle_timeout(MAX_IDLE)
+        .test_before_acquire(false)
+        .before_acquire(move |connection, lease| {
+            Box::pin(async move {
+                let replan = replans && rand::random_ratio(1, REPLAN_ONCE_IN);
+                if lease.idle_for < TEST_AFTER_IDLE && !replan {
+                    return Ok(true);
+                }
+                Ok(matches!(tokio::time::timeout(NETWORK_GRACE, refresh(connection, replan)).await, Ok(Ok(()))))
+            })
+        })
 }
 
 /// Finds out whether a connection is alive, and throws its plans away if asked to: see [`PlanCacheMode`].

@@ -87,6 +87,16 @@ impl Coalescer {
         answer.unwrap_or_else(|_| Err(Error::Uncertain("the task that ran it has ended without an answer".to_owned())))
     }
 
+    /// The sessions that run flushes.
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Closes them, once those in use have come back.
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+
     fn lane(&self, statements: &[Statement]) -> Result<Arc<Lane>, Error> {
         let key = match statements {
             [single] => std::borrow::Cow::Borrowed(single.sql.as_str()),

@@ -15,7 +15,7 @@ use sqlx::postgres::PgConnectOptions;
 pub struct Config {
     /// `postgres://user:password@host:port/database`, with `?sslmode=verify-full` and so on. A secret.
     pub url: SecretString,
-    /// Connections at most (1 to 1000).
+    /// Connections at most (1 to 1000). Half of them run only calls that share a statement; 1 means one for each.
     #[serde_as(as = "DisplayFromStr")]
     #[serde(default = "default_max_connections")]
     pub max_connections: u32,

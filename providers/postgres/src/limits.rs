@@ -49,3 +49,9 @@ pub(crate) const FLUSHES: usize = 2;
 
 /// Texts for which a queue is kept. More than all components of a shop have.
 pub(crate) const LANES: usize = 512;
+
+/// Sessions that run flushes plan a text once, for any number of calls. Left alone the server would plan it anew for each: it guesses ten elements for an array
+/// that it does not see, so the plan that it could keep always looks dearer than one for the few calls at hand (measured: planning was most of the
+/// cost). The kept plan must not read whole tables only because they were empty when it was made; a text that calls share reaches its rows by key.
+pub(crate) const FLUSH_SETTINGS: [(&str, &str); 2] =
+    [("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")];

@@ -52,10 +52,11 @@ impl Measure {
         counter!(SPLITS, "database" => self.database.clone()).increment(1);
     }
 
-    pub(crate) fn pool(&self, pool: &PgPool) {
-        let open = pool.size();
-        let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+    pub(crate) fn pools(&self, own: &PgPool, flushing: &PgPool) {
+        let count = |pool: &PgPool| (pool.size(), u32::try_from(pool.num_idle()).unwrap_or(u32::MAX));
+        let ((open, idle), (more, more_idle)) = (count(own), count(flushing));
+        let open = open + more;
         gauge!(OPEN, "database" => self.database.clone()).set(open);
-        gauge!(IN_USE, "database" => self.database.clone()).set(open.saturating_sub(idle));
+        gauge!(IN_USE, "database" => self.database.clone()).set(open.saturating_sub(idle.saturating_add(more_idle)));
     }
 }
