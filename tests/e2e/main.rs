@@ -7,6 +7,7 @@ mod access;
 mod bad_input;
 mod breaker;
 mod cancel;
+mod deadline;
 mod delivery;
 mod drift;
 mod happy;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         refusals::one_unit_and_twenty_buyers,
         breaker::a_failing_psp_is_refused_fast_and_recovers,
         breaker::a_silent_psp_slows_nobody_else,
+        deadline::a_clients_deadline_cuts_the_whole_chain,
         idempotency::a_repeated_key_replays_byte_for_byte,
         idempotency::a_key_with_another_request_is_refused,
         idempotency::one_key_raced_makes_one_order,
