@@ -61,6 +61,13 @@ pub const REGISTRY_PULL: Duration = Duration::from_secs(128);
 /// Calls from component to component may nest this deep; a link cycle ends here instead of eating all instances.
 pub const MAX_CALL_DEPTH: u32 = 8;
 
+/// What a caller keeps of its time for its own last words (a note in the database, an answer) when its callee takes all that it gets: this at most, or
+/// the share below of a shorter time.
+pub const ANSWER_RESERVE: Duration = Duration::from_millis(250);
+
+/// A tenth.
+pub const ANSWER_RESERVE_SHARE: u32 = 10;
+
 /// A log line of a guest is cut here.
 pub const MAX_LOG_LINE_BYTES: usize = 8 << 10;
 

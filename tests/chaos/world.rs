@@ -8,8 +8,9 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::json;
 use swiftcart_audit::{Answer, Options, Report, Sources, audit};
 use swiftcart_support::client::{Client, http_client, send};
-use swiftcart_support::shop::{HostOptions, LatticeOptions, Shop, ShopOptions};
+use swiftcart_support::shop::{LatticeOptions, Shop, ShopOptions};
 use swiftcart_tests::Fixture;
+use swiftcart_tests::shop::{self, Stage};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -75,32 +76,23 @@ impl Chaos {
 
 /// A path that `cargo xtask test` gives.
 pub(crate) fn given(name: &str) -> anyhow::Result<PathBuf> {
-    std::env::var(name)
-        .map(PathBuf::from)
-        .with_context(|| format!("{name} is not set; run this as `cargo xtask test chaos`"))
+    shop::given("chaos", name)
 }
 
 impl World {
     async fn start(form: Form) -> anyhow::Result<Self> {
-        let root = given("SWIFTCART_REPOSITORY_ROOT")?;
-        let data = TempDir::new()?;
-        let mut host = HostOptions::new(
-            &given("SWIFTCART_HOST_BINARY")?,
-            &root.join("wadm/local.yaml"),
-            &given("SWIFTCART_ARTIFACT_ROOT")?,
-            &root.join("migrations"),
-        );
-        host.environment.push(("SWIFTCART_HOST_LOG_FORMAT".to_owned(), "text".to_owned()));
+        let mut stage = Stage::prepare("chaos", "SWIFTCART_HOST_BINARY")?;
         if form == Form::ThreeBrokers {
-            host.config.push(("kafka".to_owned(), "replication_factor".to_owned(), "3".to_owned()));
+            stage.host.config.push(("kafka".to_owned(), "replication_factor".to_owned(), "3".to_owned()));
         }
         if form == Form::Lattice {
-            host.lattice = Some(LatticeOptions::new("chaos", &root.join("wadm/server")));
+            stage.host.lattice = Some(LatticeOptions::new("chaos", &stage.root.join("wadm/server")));
         }
-        let mut options = ShopOptions::new(data.path(), &given("SWIFTCART_SIM_BINARY")?).with_host(host);
-        options.nats = form == Form::Lattice;
-        options.kafka_nodes = if form == Form::ThreeBrokers { 3 } else { 1 };
-        let shop = Shop::start(options).await?;
+        let change = |options: &mut ShopOptions| {
+            options.nats = form == Form::Lattice;
+            options.kafka_nodes = if form == Form::ThreeBrokers { 3 } else { 1 };
+        };
+        let (shop, data) = stage.open(change).await?;
         Ok(Self { client: shop.client()?, shop, form, _data: data })
     }
 

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::buyer::Buyer;
 use crate::control::{Action, Moment, Strike, Watch};
-use crate::enumerate::{EDGE, Scene, first_order, play};
+use crate::enumerate::{EDGE, HOST, Scene, first_order, play};
+use crate::psp::{Told, deliver, refund_arrives};
 use crate::world::{Over, SOON, World};
 
 /// What sets a call off.
@@ -25,6 +26,8 @@ pub(crate) enum Cause {
     OrderTimer(&'static str, Left),
     /// A timer of this name that finds the overdue reservation of such an order.
     StockTimer(&'static str, Left),
+    /// The PSP, which tells something by itself.
+    Webhook(Told),
     /// A timer of this name that finds a refund which the PSP has made and nobody wrote down.
     RefundTimer(&'static str),
 }
@@ -41,15 +44,15 @@ pub(crate) enum Left {
 /// Sets off what is watched.
 pub(crate) async fn begin(
     world: &mut World,
-    scene: Scene,
+    scene: Scene<'_>,
     buyer: &Buyer,
     strike: Option<Strike>,
 ) -> anyhow::Result<Over> {
-    let watch = Watch { component: scene.component, export: scene.export, trace: None, subject: None };
+    let watch = Watch { component: scene.component, export: scene.export, trace: None, subject: scene.subject };
     match scene.cause {
         Cause::Order => {
             let trace = new_trace();
-            world.control.arm(&Watch { trace: Some(&trace), ..watch }, strike).await?;
+            world.control.arm(&Watch { trace: scene.trace(&trace), ..watch }, strike).await?;
             // Whether there is an answer, and which, is what this is about.
             let _ = buyer.ask(Some(&trace)).await;
             Ok(Over::Never)
@@ -57,20 +60,36 @@ pub(crate) async fn begin(
         Cause::Cancellation => {
             let order = buyer.insist_on_an_order().await?;
             world.taken(&order).await?;
+            alone(world, scene).await?;
             // What follows bears the trace of the cancellation, and what came before does not.
             let trace = new_trace();
-            world.control.arm(&Watch { trace: Some(&trace), ..watch }, strike).await?;
+            world.control.arm(&Watch { trace: scene.trace(&trace), ..watch }, strike).await?;
             let _ = buyer.cancel(Some(&trace)).await;
             Ok(over(world, scene, buyer))
         }
         Cause::Rejection => {
+            alone(world, scene).await?;
             let trace = new_trace();
-            world.control.arm(&Watch { trace: Some(&trace), ..watch }, strike).await?;
+            world.control.arm(&Watch { trace: scene.trace(&trace), ..watch }, strike).await?;
             // The host may have died under an answer that was on its way.
             if let Ok(status) = buyer.ask(Some(&trace)).await {
                 ensure!(status == 201, "{status}: Redis was put right before the order came");
             }
             Ok(over(world, scene, buyer))
+        }
+        Cause::Webhook(told) => {
+            match told {
+                Told::Charge => leave(world, buyer, Left::Charged).await?,
+                Told::Refund => refund_arrives(world, buyer).await?,
+            }
+            let trace = new_trace();
+            world.control.arm(&Watch { trace: Some(&trace), ..watch }, strike).await?;
+            // Whether it is taken is what this is about.
+            let _ = deliver(world, buyer, told, Some(&trace)).await;
+            Ok(match told {
+                Told::Charge => Over::Never,
+                Told::Refund => Over::GivenBack(world.orders.clone(), buyer.name.clone()),
+            })
         }
         Cause::OrderTimer(timer, left) => {
             leave(world, buyer, left).await?;
@@ -107,6 +126,15 @@ pub(crate) async fn begin(
     }
 }
 
+/// What the host does by itself has no trace: it is watched when nothing is left to do but what is to come.
+async fn alone(world: &World, scene: Scene<'_>) -> anyhow::Result<()> {
+    if scene.component == HOST {
+        world.refunded().await?;
+        world.settled().await?;
+    }
+    Ok(())
+}
+
 /// Makes a refund that its message leaves pending: the PSP's answer gets lost.
 async fn owe(world: &World, buyer: &Buyer) -> anyhow::Result<String> {
     let order = buyer.insist_on_an_order().await?;
@@ -127,7 +155,7 @@ async fn owe(world: &World, buyer: &Buyer) -> anyhow::Result<String> {
 }
 
 /// Only giving back is also done by somebody else than the one who hears of it.
-fn over(world: &World, scene: Scene, buyer: &Buyer) -> Over {
+fn over(world: &World, scene: Scene<'_>, buyer: &Buyer) -> Over {
     match scene.component {
         "payment" => Over::GivenBack(world.orders.clone(), buyer.name.clone()),
         _ => Over::Never,
@@ -153,6 +181,14 @@ pub(crate) async fn end(world: &World, cause: Cause, buyer: &Buyer) -> anyhow::R
                 Ok("FAILED".to_owned())
             })
             .await
+        }
+        Cause::Webhook(told) => {
+            eventually(SOON, "the event to be taken", async || deliver(world, buyer, told, None).await).await?;
+            if told == Told::Charge {
+                world.swept(&buyer.name).await?;
+            }
+            world.refunded().await?;
+            Ok(world.states(&buyer.name).await?.join(", "))
         }
         Cause::RefundTimer(_) => {
             world.refunded().await?;
@@ -203,6 +239,7 @@ async fn watch_create(world: &mut World, sku: &str) -> anyhow::Result<Vec<String
         name: "create",
         component: "gateway",
         export: EDGE,
+        subject: None,
         card: "pm_card_visa",
         stock: 10,
         cause: Cause::Order,

@@ -49,8 +49,17 @@ pub(crate) struct Watch<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
     pub(crate) struck: bool,
-    /// The effects of each call that was watched.
-    pub(crate) calls: Vec<Vec<String>>,
+    /// The calls that were watched.
+    pub(crate) calls: Vec<Call>,
+}
+
+/// A call that was watched.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Call {
+    /// What it was about.
+    pub(crate) subject: String,
+    /// Its effects, in order.
+    pub(crate) effects: Vec<String>,
 }
 
 /// The port.
@@ -85,13 +94,16 @@ impl Control {
     pub(crate) async fn progress(&self) -> anyhow::Result<Progress> {
         let told = send(self.http.get(&self.url)).await?.expect_status(200)?.json()?;
         let progress = &told["progress"];
-        let effects = |call: &Value| {
+        let call = |call: &Value| {
             let effects = call["effects"].as_array().into_iter().flatten();
-            effects.filter_map(Value::as_str).map(str::to_owned).collect()
+            Call {
+                subject: call["subject"].as_str().unwrap_or_default().to_owned(),
+                effects: effects.filter_map(Value::as_str).map(str::to_owned).collect(),
+            }
         };
         Ok(Progress {
             struck: progress["struck"].as_bool().context("no plan is in force")?,
-            calls: progress["calls"].as_array().into_iter().flatten().map(effects).collect(),
+            calls: progress["calls"].as_array().into_iter().flatten().map(call).collect(),
         })
     }
 }

@@ -7,18 +7,20 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::buyer::Buyer;
 use crate::causes::{Cause, begin, end};
-use crate::control::{Action, Moment, Strike};
+use crate::control::{Action, Call, Moment, Strike};
 use crate::world::World;
 
 /// A call from outside, and what sets it off.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Scene {
+pub(crate) struct Scene<'a> {
     /// For the report.
     pub(crate) name: &'static str,
     /// The component that is called.
     pub(crate) component: &'static str,
     /// Its export.
     pub(crate) export: &'static str,
+    /// What the call is about, where that tells it from others.
+    pub(crate) subject: Option<&'a str>,
     /// How the order is paid.
     pub(crate) card: &'static str,
     /// What there is of the product before.
@@ -35,9 +37,55 @@ pub(crate) const EDGE: &str = "wasi:http/incoming-handler";
 pub(crate) const MESSAGES: &str = "swiftcart:kafka/handler";
 pub(crate) const TIMER: &str = "swiftcart:timer/handler";
 
+/// What the host does by itself is watched as calls of this component.
+pub(crate) const HOST: &str = "host";
+/// A batch of an outbox; its subject is the topics.
+pub(crate) const RELAY: &str = "relay";
+/// A commit of offsets; its subject is the group.
+pub(crate) const COMMIT: &str = "commit";
+
+impl Scene<'_> {
+    /// The trace in which the call is found: what the host does by itself belongs to none.
+    pub(crate) fn trace<'t>(&self, trace: &'t str) -> Option<&'t str> {
+        (self.component != HOST).then_some(trace)
+    }
+}
+
 /// Watches one undisturbed run, then strikes at every point that it showed.
-pub(crate) async fn every_point(world: &mut World, scene: Scene) -> anyhow::Result<()> {
+pub(crate) async fn every_point(world: &mut World, scene: Scene<'_>) -> anyhow::Result<()> {
     let began = Instant::now();
+    let (sku, effects) = record(world, scene).await?;
+    let ends = every_strike(world, scene, &sku, &effects).await?;
+    conclude(world, scene, &ends, began).await
+}
+
+/// The same for what the host does by itself: an undisturbed run shows which rows of steps there are, each with a subject of its own.
+pub(crate) async fn every_step(world: &mut World, scene: Scene<'_>) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let (sku, _) = record(world, scene).await?;
+    let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for Call { subject, effects } in world.control.progress().await?.calls {
+        let longest = rows.entry(subject).or_default();
+        if longest.len() < effects.len() {
+            *longest = effects;
+        }
+    }
+    let mut ends = Ends::new();
+    for (subject, effects) in &rows {
+        println!("       {subject}: {}", effects.join(", "));
+        let scene = Scene { subject: Some(subject), ..scene };
+        for (end, count) in every_strike(world, scene, &sku, effects).await? {
+            *ends.entry(end).or_default() += count;
+        }
+    }
+    conclude(world, scene, &ends, began).await
+}
+
+/// How the points of a scene ended for the buyers, and how many each way.
+type Ends = BTreeMap<String, usize>;
+
+/// Watches one undisturbed run; gives the product and the effects that were seen.
+async fn record(world: &mut World, scene: Scene<'_>) -> anyhow::Result<(String, Vec<String>)> {
     let sku = world.product(scene.stock).await?;
     first_order(world, &sku, scene.card).await.with_context(|| format!("{}: first order", scene.name))?;
     let effects = play(world, scene, &sku, None).await.with_context(|| format!("{}: record", scene.name))?.effects;
@@ -46,19 +94,29 @@ pub(crate) async fn every_point(world: &mut World, scene: Scene) -> anyhow::Resu
     for (number, effect) in effects.iter().enumerate() {
         println!("{:>5}  {effect}", number + 1);
     }
-    let mut ends: BTreeMap<String, usize> = BTreeMap::new();
-    let mut points = 0;
+    Ok((sku, effects))
+}
+
+/// Strikes before and after each effect, to fail and to die.
+async fn every_strike(world: &mut World, scene: Scene<'_>, sku: &str, effects: &[String]) -> anyhow::Result<Ends> {
+    let mut ends = Ends::new();
     for (index, effect) in effects.iter().enumerate() {
         for moment in [Moment::Before, Moment::After] {
             for action in [Action::Fail, Action::Die] {
                 let strike = Strike { effect: index + 1, moment, action };
-                let label = || format!("{}: {strike} ({effect})", scene.name);
-                let played = play(world, scene, &sku, Some(strike)).await.with_context(label)?;
+                let subject = scene.subject.unwrap_or_default();
+                let label = || format!("{} {subject}: {strike} ({effect})", scene.name);
+                let played = play(world, scene, sku, Some(strike)).await.with_context(label)?;
                 *ends.entry(played.end).or_default() += 1;
-                points += 1;
             }
         }
     }
+    Ok(ends)
+}
+
+/// Reads all books, and says how the scene went.
+async fn conclude(world: &World, scene: Scene<'_>, ends: &Ends, began: Instant) -> anyhow::Result<()> {
+    let points: usize = ends.values().sum();
     world.refunded().await.with_context(|| scene.name)?;
     let report = world.audited().await.with_context(|| scene.name)?;
     println!(
@@ -88,7 +146,12 @@ pub(crate) struct Played {
 }
 
 /// Plays the scene until the call that is meant was watched.
-pub(crate) async fn play(world: &mut World, scene: Scene, sku: &str, strike: Option<Strike>) -> anyhow::Result<Played> {
+pub(crate) async fn play(
+    world: &mut World,
+    scene: Scene<'_>,
+    sku: &str,
+    strike: Option<Strike>,
+) -> anyhow::Result<Played> {
     for _ in 0..TRIES {
         if let Some(played) = attempt(world, scene, sku, strike).await? {
             return Ok(played);
@@ -98,7 +161,12 @@ pub(crate) async fn play(world: &mut World, scene: Scene, sku: &str, strike: Opt
 }
 
 /// Plays the scene once; nothing if the call that is meant was missed.
-async fn attempt(world: &mut World, scene: Scene, sku: &str, strike: Option<Strike>) -> anyhow::Result<Option<Played>> {
+async fn attempt(
+    world: &mut World,
+    scene: Scene<'_>,
+    sku: &str,
+    strike: Option<Strike>,
+) -> anyhow::Result<Option<Played>> {
     let sku = match scene.cause {
         Cause::Rejection => &world.lost_product().await?,
         _ => sku,
@@ -123,12 +191,12 @@ async fn attempt(world: &mut World, scene: Scene, sku: &str, strike: Option<Stri
     }
     let calls = world.control.progress().await?.calls;
     // The first of the longest: a message is followed by others of its trace.
-    let effects = calls.into_iter().rev().max_by_key(Vec::len).unwrap_or_default();
+    let effects = calls.into_iter().map(|call| call.effects).rev().max_by_key(Vec::len).unwrap_or_default();
     Ok((!is_missed(scene, &effects)).then_some(Played { effects, end }))
 }
 
 /// Whether somebody else did the work of the call that is meant: an earlier tick, or payment's sweep, which takes up what a message asked for.
-fn is_missed(scene: Scene, effects: &[String]) -> bool {
+fn is_missed(scene: Scene<'_>, effects: &[String]) -> bool {
     match (scene.component, scene.export) {
         ("payment", _) => !effects.iter().any(|effect| effect.contains(" http POST ")),
         (_, TIMER) => effects.len() < 2,

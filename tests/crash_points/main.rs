@@ -9,6 +9,7 @@ mod buyer;
 mod causes;
 mod control;
 mod enumerate;
+mod psp;
 mod scenes;
 mod world;
 
@@ -37,5 +38,10 @@ fn main() -> ExitCode {
         scenes::sweep_of_an_order_that_was_charged,
         scenes::sweep_of_an_overdue_reservation,
         scenes::sweep_of_a_refund_that_was_made,
+        scenes::webhook_of_a_charge_that_nobody_wrote_down,
+        scenes::webhook_of_a_refund_that_arrived,
+        scenes::outboxes_of_a_cancelled_order,
+        scenes::outboxes_of_a_rejected_order,
+        scenes::offsets_of_all_who_hear_of_a_rejected_order,
     ])
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use redis::AsyncCommands as _;
 use serde_json::json;
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::PgPool;
 use swiftcart_audit::{Answer, Options, Report, Sources, audit};
 use swiftcart_support::client::Client;
 use swiftcart_support::eventually;
-use swiftcart_support::shop::{HostOptions, Shop, ShopOptions};
+use swiftcart_support::shop::Shop;
 use swiftcart_tests::Fixture;
+use swiftcart_tests::shop::{Stage, database};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -42,28 +43,15 @@ pub(crate) struct World {
 
 impl Fixture for World {
     async fn start() -> anyhow::Result<Self> {
-        let root = given("SWIFTCART_REPOSITORY_ROOT")?;
-        let data = TempDir::new()?;
-        let mut host = HostOptions::new(
-            &given("SWIFTCART_CRASH_POINTS_HOST_BINARY")?,
-            &manifest(&root, data.path())?,
-            &given("SWIFTCART_ARTIFACT_ROOT")?,
-            &root.join("migrations"),
-        );
-        host.environment.push(("SWIFTCART_HOST_LOG_FORMAT".to_owned(), "text".to_owned()));
-        let mut options = ShopOptions::new(data.path(), &given("SWIFTCART_SIM_BINARY")?).with_host(host);
-        options.nats = false;
-        let shop = Shop::start(options).await?;
-        let pool = async |name: &str| {
-            let url = shop.addresses().database_urls.get(name).with_context(|| format!("no database {name}"))?;
-            anyhow::Ok(PgPoolOptions::new().max_connections(3).connect(url).await?)
-        };
+        let mut stage = Stage::prepare("crash-points", "SWIFTCART_CRASH_POINTS_HOST_BINARY")?;
+        stage.host.manifest = manifest(&stage.root, stage.data.path())?;
+        let (shop, data) = stage.open(|_| {}).await?;
         Ok(Self {
             client: shop.client()?,
             control: Control::new(shop.addresses().admin_url.as_deref().context("no admin port")?)?,
-            orders: pool("orders").await?,
-            inventory: pool("inventory").await?,
-            payments: pool("payments").await?,
+            orders: database(&shop, "orders").await?,
+            inventory: database(&shop, "inventory").await?,
+            payments: database(&shop, "payments").await?,
             answers: Vec::new(),
             create: None,
             shop,
@@ -82,12 +70,6 @@ impl Fixture for World {
     async fn stop(self) -> anyhow::Result<()> {
         self.shop.stop().await
     }
-}
-
-fn given(name: &str) -> anyhow::Result<PathBuf> {
-    std::env::var(name)
-        .map(PathBuf::from)
-        .with_context(|| format!("{name} is not set; run this as `cargo xtask test crash-points`"))
 }
 
 /// Sweeps that a real shop runs each second run that often here: most of a scene would be waiting for the next.
@@ -244,7 +226,7 @@ impl World {
                 let missed = over.reached().await?;
                 let progress = control.progress().await?;
                 // What a watched call does, it asked for before: one effect alone is a timer's look that found nothing.
-                let alone = progress.calls.iter().all(|effects| effects.len() < 2);
+                let alone = progress.calls.iter().all(|call| call.effects.len() < 2);
                 let missed = missed && (alone || matches!(over, Over::GivenBack(..)));
                 ensure!(progress.struck || missed, "no call came so far: {:?}", progress.calls);
                 Ok((progress.struck, false))

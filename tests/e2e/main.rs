@@ -7,6 +7,7 @@ mod access;
 mod bad_input;
 mod breaker;
 mod cancel;
+mod deadline;
 mod delivery;
 mod drift;
 mod happy;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         refusals::one_unit_and_twenty_buyers,
         breaker::a_failing_psp_is_refused_fast_and_recovers,
         breaker::a_silent_psp_slows_nobody_else,
+        deadline::a_clients_deadline_cuts_the_whole_chain,
         idempotency::a_repeated_key_replays_byte_for_byte,
         idempotency::a_key_with_another_request_is_refused,
         idempotency::one_key_raced_makes_one_order,
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         refund::a_refund_survives_a_psp_that_is_away,
         refund::a_charge_that_was_left_open_is_settled,
         refund::a_refund_that_is_refused_is_failed,
+        refund::a_refund_that_the_psp_fails_is_shown,
         refund::an_end_that_comes_first_bars_the_confirmation,
         refund::what_cannot_be_honoured_is_rejected_for_good,
         webhooks::only_a_signature_opens_the_door,

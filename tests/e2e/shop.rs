@@ -1,17 +1,17 @@
 //! The fixture: a shop of its own in a temporary folder, and the eyes of a test in its databases, Redis, Kafka and inbox.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use redis::AsyncCommands as _;
 use serde_json::{Value, json};
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::PgPool;
 use swiftcart_support::client::{Answer, Client};
 use swiftcart_support::eventually;
-use swiftcart_support::shop::{HostOptions, Shop, ShopOptions};
+use swiftcart_support::shop::Shop;
 use swiftcart_tests::Fixture;
 use swiftcart_tests::broker::Broker;
+use swiftcart_tests::shop::{Stage, database};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -32,34 +32,14 @@ pub(crate) struct E2e {
 
 impl Fixture for E2e {
     async fn start() -> anyhow::Result<Self> {
-        let path = |name: &str| {
-            std::env::var(name)
-                .map(PathBuf::from)
-                .with_context(|| format!("{name} is not set; run this as `cargo xtask test e2e`"))
-        };
-        let root = path("SWIFTCART_REPOSITORY_ROOT")?;
-        let data = TempDir::new()?;
-        let mut host = HostOptions::new(
-            &path("SWIFTCART_HOST_BINARY")?,
-            &root.join("wadm/local.yaml"),
-            &path("SWIFTCART_ARTIFACT_ROOT")?,
-            &root.join("migrations"),
-        );
-        host.environment.push(("SWIFTCART_HOST_LOG_FORMAT".to_owned(), "text".to_owned()));
-        let mut options = ShopOptions::new(data.path(), &path("SWIFTCART_SIM_BINARY")?).with_host(host);
-        options.nats = false;
-        let shop = Shop::start(options).await?;
-        let pool = async |name: &str| {
-            let url = shop.addresses().database_urls.get(name).with_context(|| format!("no database {name}"))?;
-            anyhow::Ok(PgPoolOptions::new().max_connections(3).connect(url).await?)
-        };
+        let (shop, data) = Stage::prepare("e2e", "SWIFTCART_HOST_BINARY")?.open(|_| {}).await?;
         Ok(Self {
             client: shop.client()?,
             broker: Broker::new(&shop.addresses().kafka_bootstrap_servers),
-            orders: pool("orders").await?,
-            inventory: pool("inventory").await?,
-            notifications: pool("notifications").await?,
-            payments: pool("payments").await?,
+            orders: database(&shop, "orders").await?,
+            inventory: database(&shop, "inventory").await?,
+            notifications: database(&shop, "notifications").await?,
+            payments: database(&shop, "payments").await?,
             shop,
             _data: data,
         })

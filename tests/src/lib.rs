@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 pub mod broker;
 pub mod calls;
 pub mod operator;
+pub mod shop;
 
 pub use libtest_mimic::Arguments;
 

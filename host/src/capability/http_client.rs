@@ -97,7 +97,7 @@ fn prepare(
     if let Some(value) = span.state().and_then(|state| http::HeaderValue::try_from(state).ok()) {
         headers.insert("tracestate", value);
     }
-    let left = call.deadline.saturating_duration_since(Instant::now());
+    let left = call.deadline_of_callees().saturating_duration_since(Instant::now());
     let cut = |asked: Option<Duration>| asked.map_or(left, |asked| asked.min(left));
     let options = options.unwrap_or(RequestOptions {
         connect_timeout: None,

@@ -23,6 +23,9 @@ use crate::runtime::{CallContext, CallError};
 /// A call that its caller cut short earlier than this says nothing about the callee, unless the policy has a shorter word for slow.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// A callee that gets this share of it had its time: some is spent on the way to it.
+const ENOUGH: f64 = 0.9;
+
 /// What stands before one link for as long as this host knows it; its policy may come, change and go.
 pub struct Guard {
     path: Path,
@@ -140,7 +143,13 @@ impl Active {
         };
         let admission = probe.as_mut().and_then(|probe| probe.admission.take());
         let place = Place::new(place, &self.measures.in_flight);
-        Ok(Pass { active: self.clone(), admission, began: Instant::now(), place: Some(place) })
+        Ok(Pass {
+            active: self.clone(),
+            admission,
+            began: Instant::now(),
+            hurried: call.remaining() < self.patience().mul_f64(ENOUGH),
+            place: Some(place),
+        })
     }
 
     /// Changes the breaker in one step, and tells when its state is another afterwards.
@@ -256,6 +265,8 @@ pub(crate) struct Pass {
     active: Arc<Active>,
     admission: Option<Admission>,
     began: Instant,
+    /// The callee has less time than its silence must last to count.
+    hurried: bool,
     /// None once the attempt has ended.
     place: Option<Place>,
 }
@@ -265,7 +276,12 @@ impl Pass {
     pub(crate) fn end(mut self, outcome: &Result<(), CallError>, results: &[Val]) -> Option<Place> {
         let place = self.place.take();
         let elapsed = self.began.elapsed();
-        let too_early = matches!(outcome, Err(CallError::DeadlineExceeded { .. })) && elapsed < self.active.patience();
+        let too_early = match outcome {
+            Err(CallError::DeadlineExceeded { .. }) => elapsed < self.active.patience(),
+            // That it does not know says nothing of a callee whose own callees were cut by the same caller.
+            Ok(()) => self.hurried,
+            Err(_) => false,
+        };
         match outcome::verdict(outcome, results) {
             Verdict::Answered => self.active.ended(self.admission, false, elapsed),
             Verdict::NothingDone | Verdict::MayHaveActed if !too_early => {

@@ -25,6 +25,14 @@ impl CallContext {
         Self { trace, deadline: Instant::now() + timeout, depth: 0, chain: Chain::default() }
     }
 
+    /// When whatever is asked for while serving this call must have ended: a little before the call itself, so that its own answer, that nobody knows
+    /// how it went, still comes in time.
+    #[must_use]
+    pub fn deadline_of_callees(&self) -> Instant {
+        let reserve = (self.remaining() / limits::ANSWER_RESERVE_SHARE).min(limits::ANSWER_RESERVE);
+        self.deadline.checked_sub(reserve).unwrap_or(self.deadline)
+    }
+
     /// The context of a call made while serving this one.
     ///
     /// # Errors
@@ -35,7 +43,7 @@ impl CallContext {
         }
         Ok(Self {
             trace: self.trace.child(),
-            deadline: self.deadline,
+            deadline: self.deadline_of_callees(),
             depth: self.depth + 1,
             chain: self.chain.clone(),
         })

@@ -72,12 +72,19 @@ impl Answers {
         Self { handler, timeout, tasks, abort }
     }
 
+    /// How long an answer may take unless its client has less patience.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Asks the handler, which has this long.
     pub(crate) async fn ask(
         &self,
         request: Request<Bytes>,
+        timeout: Duration,
         in_flight: OwnedSemaphorePermit,
     ) -> Result<(Response<ResponseBody>, Guard), Refusal> {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + timeout;
         let (handler, abort) = (Arc::clone(&self.handler), self.abort.clone());
         let asking = async move {
             let answer = tokio::select! {

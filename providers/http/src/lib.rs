@@ -25,6 +25,7 @@ mod hop_by_hop;
 mod identity;
 mod jwks;
 mod key_set;
+mod patience;
 mod problem;
 mod public_path;
 mod rate_limit;

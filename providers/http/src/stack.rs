@@ -13,11 +13,16 @@
 //!  8  in flight             (here)          bounds memory and work below; a body in memory is already work
 //!  9  body                  body.rs         below all that the head can decide: refused requests never have their body kept
 //! 10  identity              identity.rs     last change of the headers, so that nothing above can bring a forged one back
-//! 11  answer deadline       answer.rs       starts when the request is complete: a slow sender does not eat the handler's time
+//! 11  answer deadline       answer.rs       starts when the request is complete: a slow sender does not eat the handler's time;
+//!                                           a client may shorten it (patience.rs)
 //! 12  handler               (the caller's)
 //! ```
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{
@@ -38,6 +43,7 @@ use crate::{
     edge_body::{EdgeBody, Guard},
     hop_by_hop,
     identity::{self, Identity},
+    patience,
     problem::{Problem, Refusal},
     rate_limit::{Allowance, Key, RateLimit},
     shape::Shape,
@@ -74,8 +80,11 @@ impl Stack {
         let mut record = AccessRecord::begin(&parts, &trace);
         let span = tracing::info_span!("request", trace_id = %trace.trace_id());
 
+        // For 11, which tells nobody what it was.
+        let patience = patience::shorter(&parts.headers, self.answers.timeout());
+
         let mut allowance = None;
-        let passing = self.pass(parts, incoming, shape, peer, &mut allowance);
+        let passing = self.pass(parts, incoming, shape, peer, patience, &mut allowance);
         let (mut response, guard) = match passing.instrument(span).await {
             Ok((response, guard)) => (response, Some(guard)),
             Err(refusal) => {
@@ -83,7 +92,7 @@ impl Stack {
                 (refusal.into_response(&trace, http1), None)
             }
         };
-        finish(response.headers_mut(), allowance);
+        finish(response.headers_mut(), allowance, patience);
         record.answered(response.status());
         response.map(|inner| EdgeBody::new(inner, record, guard))
     }
@@ -94,6 +103,7 @@ impl Stack {
         incoming: Incoming,
         shape: Result<(), Refusal>,
         peer: IpAddr,
+        patience: Option<Duration>,
         allowance: &mut Option<Allowance>,
     ) -> Result<(Response<ResponseBody>, Guard), Refusal> {
         // 5 to 8
@@ -110,7 +120,8 @@ impl Stack {
         identity::hand_over(&mut parts.headers, admission.identity.as_ref());
         // 11, 12
         let head_only = parts.method == Method::HEAD;
-        let (mut response, guard) = self.answers.ask(complete(parts, bytes), admission.in_flight).await?;
+        let timeout = patience.unwrap_or(self.answers.timeout());
+        let (mut response, guard) = self.answers.ask(complete(parts, bytes), timeout, admission.in_flight).await?;
         hop_by_hop::remove(response.headers_mut());
         Ok((if head_only { without_body(response) } else { response }, guard))
     }
@@ -164,10 +175,13 @@ fn without_body(mut response: Response<ResponseBody>) -> Response<ResponseBody> 
 }
 
 /// What every answer has, whoever made it.
-fn finish(headers: &mut HeaderMap, allowance: Option<Allowance>) {
+fn finish(headers: &mut HeaderMap, allowance: Option<Allowance>, patience: Option<Duration>) {
     // A browser must not guess that a document of ours is a page or a script.
     headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
     if let Some(allowance) = allowance {
         allowance.write(headers);
+    }
+    if let Some(patience) = patience {
+        patience::tell(headers, patience);
     }
 }

@@ -19,11 +19,16 @@ use crate::dead_letter;
 use crate::delivery::{Delivery, Finished, Workshop, wall_clock_ms};
 use crate::lanes::{AssignmentId, LaneId, Lanes};
 use crate::message::Message;
+use crate::step::Steps;
 use crate::telemetry;
 
 mod results;
 #[cfg(test)]
 mod tests;
+
+/// An asynchronous commit ends without a word: librdkafka tells how it went only on a queue that its Rust binding does not have. So every so many looks
+/// all positions are committed again, also those that have not moved: one that failed is made up for, and one that did not is the same.
+const REPEAT_EVERY: u32 = 150;
 
 /// How many events are taken from the poll thread at once.
 const EVENT_BATCH: usize = 64;
@@ -38,8 +43,6 @@ pub(crate) enum Event {
     Revoked { partitions: Vec<TopicPartition>, lost: bool, reply: SyncSender<Offsets> },
     /// A message of an assigned partition.
     Message(Box<Message>),
-    /// A commit of these partitions failed.
-    CommitFailed(Vec<TopicPartition>),
     /// The client is beyond repair.
     Fatal(String),
 }
@@ -143,6 +146,7 @@ impl<C: Control> Dispatcher<C> {
     async fn serve(&mut self, events: &mut mpsc::Receiver<Event>, shutdown: &CancellationToken) -> Ended {
         let mut batch = Vec::with_capacity(EVENT_BATCH);
         let mut commits = tokio::time::interval(self.rules.commit_interval);
+        let mut looks: u32 = 0;
         commits.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             self.hand_out();
@@ -161,6 +165,10 @@ impl<C: Control> Dispatcher<C> {
                     }
                 }
                 _ = commits.tick() => {
+                    looks = looks.wrapping_add(1);
+                    if looks.is_multiple_of(REPEAT_EVERY) {
+                        self.offer_again();
+                    }
                     self.commit();
                     self.tell_age();
                 }
@@ -215,14 +223,6 @@ impl<C: Control> Dispatcher<C> {
             Event::Message(message) => self.received(*message),
             Event::Assigned(partitions) => self.assigned(partitions),
             Event::Revoked { partitions, lost, reply } => self.revoked(&partitions, lost, reply),
-            Event::CommitFailed(partitions) => {
-                telemetry::commit_failed(&self.workshop.group);
-                for id in partitions.iter().filter_map(|partition| self.current.get(partition)) {
-                    if let Some(assignment) = self.assignments.get_mut(id) {
-                        assignment.watermark.commit_failed();
-                    }
-                }
-            }
             Event::Fatal(reason) => return Some(reason),
         }
         None
@@ -321,8 +321,26 @@ impl<C: Control> Dispatcher<C> {
     fn commit(&mut self) {
         let ids: Vec<AssignmentId> = self.current.values().copied().collect();
         let offsets = self.positions(&ids);
-        if !offsets.is_empty() {
+        if offsets.is_empty() {
+            return;
+        }
+        let row = Steps::begin("commit", || self.workshop.group.to_string());
+        let step = row.next(|| format!("commit {} partitions", offsets.len()));
+        let asked = step.before().and_then(|()| {
             self.control.commit(&offsets);
+            step.after()
+        });
+        if asked.is_err() {
+            self.offer_again();
+        }
+    }
+
+    /// Nobody knows whether the last commits took place.
+    fn offer_again(&mut self) {
+        for id in self.current.values() {
+            if let Some(assignment) = self.assignments.get_mut(id) {
+                assignment.watermark.commit_failed();
+            }
         }
     }
 

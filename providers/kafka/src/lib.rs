@@ -26,6 +26,7 @@ mod lanes;
 mod message;
 mod poller;
 mod producer;
+pub mod step;
 mod telemetry;
 mod throttle;
 mod topics;

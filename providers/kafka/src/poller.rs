@@ -75,22 +75,6 @@ impl ConsumerContext for Rebalances {
             self.side.complain(&format!("resume after an assignment: {error}"));
         }
     }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let failed: Vec<TopicPartition> = match result {
-            Ok(()) => partitions_where(offsets, |element| element.error().is_err()),
-            // Nothing to commit is no failure. A rebalance in progress or an old generation is: the new owner will see
-            // the messages again.
-            Err(KafkaError::ConsumerCommit(rdkafka::error::RDKafkaErrorCode::NoOffset)) => Vec::new(),
-            Err(error) => {
-                self.side.complain(&format!("commit: {error}"));
-                partitions(offsets)
-            }
-        };
-        if !failed.is_empty() {
-            let _ = self.events.blocking_send(Event::CommitFailed(failed));
-        }
-    }
 }
 
 impl Rebalances {
@@ -241,16 +225,11 @@ fn offset_list(offsets: &Offsets) -> KafkaResult<TopicPartitionList> {
 }
 
 fn partitions(list: &TopicPartitionList) -> Vec<TopicPartition> {
-    partitions_where(list, |_| true)
-}
-
-fn partitions_where(
-    list: &TopicPartitionList,
-    wanted: impl Fn(&rdkafka::topic_partition_list::TopicPartitionListElem<'_>) -> bool,
-) -> Vec<TopicPartition> {
     let elements = list.elements();
-    let wanted = elements.iter().filter(|element| wanted(element));
-    wanted.map(|element| TopicPartition { topic: element.topic().into(), partition: element.partition() }).collect()
+    elements
+        .iter()
+        .map(|element| TopicPartition { topic: element.topic().into(), partition: element.partition() })
+        .collect()
 }
 
 fn names(list: &TopicPartitionList) -> String {

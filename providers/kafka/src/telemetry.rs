@@ -27,11 +27,6 @@ pub(crate) fn late(group: &str) {
     counter!("swiftcart_kafka_late_results_total", "group" => group.to_owned()).increment(1);
 }
 
-/// A commit of offsets failed; it is made again, or the messages are delivered again.
-pub(crate) fn commit_failed(group: &str) {
-    counter!("swiftcart_kafka_commit_failed_total", "group" => group.to_owned()).increment(1);
-}
-
 /// Health of the assignment: partitions that are ours, and those of them that stand still because a dependency is down.
 pub(crate) fn assignment(group: &str, assigned: usize, held: usize) {
     gauge!("swiftcart_kafka_assigned_partitions", "group" => group.to_owned()).set(count(assigned));

@@ -61,7 +61,7 @@ impl Watermark {
         Some(moved)
     }
 
-    /// A commit failed: offer the position again.
+    /// A commit failed, or may have: offer the position again.
     pub(crate) fn commit_failed(&mut self) {
         self.handed_out = None;
     }

@@ -1,9 +1,11 @@
 //! The relay from start to end: topics, lock, work, resign. Invariant: an unreachable database or cluster never ends
 //! it; only a shutdown or a refused configuration does.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use swiftcart_provider_kafka::step::Steps;
 use swiftcart_provider_kafka::{Producer, ensure_topics};
 use swiftcart_provider_postgres::Postgres;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +16,7 @@ use crate::error::Error;
 use crate::leader::Leader;
 use crate::pace::Pace;
 use crate::publish::{self, Poison, Publisher};
+use crate::row::Row;
 use crate::table::Table;
 use crate::telemetry;
 
@@ -142,12 +145,20 @@ impl Relay {
     async fn publish(
         &self,
         leader: &mut Leader,
-        rows: Vec<crate::row::Row>,
+        rows: Vec<Row>,
         blocked: &mut Blocked,
     ) -> Result<Option<String>, Error> {
         let begun = Instant::now();
         let count = rows.len();
+        let row = Steps::begin("relay", || topics_of(&rows));
+        let publishing = row.next(|| format!("publish {count} rows"));
+        if let Err(reason) = publishing.before() {
+            return Ok(Some(reason));
+        }
         let published = publish::in_order(self.publisher.as_ref(), rows).await;
+        if let Err(reason) = publishing.after() {
+            return Ok(Some(reason));
+        }
         telemetry::batch(&leader.database, count, published.acknowledged.len(), begun.elapsed());
         for poison in published.poison {
             let Poison { row, reason } = poison;
@@ -158,10 +169,20 @@ impl Relay {
         }
         if !published.acknowledged.is_empty() {
             // If this fails, or we die before it, the rows are published again: at least once.
+            let marking = row.next(|| format!("mark {} rows", published.acknowledged.len()));
+            let lost = |_| Error::Timeout("marking rows as published");
+            marking.before().map_err(lost)?;
             self.table.mark(&mut leader.connection, &published.acknowledged).await?;
+            marking.after().map_err(lost)?;
         }
         Ok(published.unavailable)
     }
+}
+
+/// Where a batch goes, each topic once.
+fn topics_of(rows: &[Row]) -> String {
+    let topics: BTreeSet<&str> = rows.iter().map(|row| row.topic.as_str()).collect();
+    topics.into_iter().collect::<Vec<_>>().join(" ")
 }
 
 async fn pause(pause: Duration, shutdown: &CancellationToken) {

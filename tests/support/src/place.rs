@@ -1,8 +1,8 @@
 //! The data folder of one shop: where each service keeps its data, log, secrets and port. Invariant: what was once chosen (a password, a
 //! port) stays the same as long as it can; secrets are readable by their owner alone.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -16,8 +16,9 @@ use crate::process::Lifetime;
 
 /// Below the range that the kernel takes for outgoing connections, so that none of them sits on a remembered port.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
-/// Ports that this process has given out already, to whichever shop.
-static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+/// Ports that this process has given out already, to whichever shop, each with the lock that other processes meet: a server may take seconds
+/// from the choice of its port to binding it.
+static GIVEN: Mutex<BTreeMap<u16, File>> = Mutex::new(BTreeMap::new());
 
 /// A data folder; cheap to clone.
 #[derive(Clone, Debug)]
@@ -110,7 +111,7 @@ impl Place {
     pub fn prefer(&self, name: &str, port: u16) -> anyhow::Result<()> {
         let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
-        if free(port) && given.insert(port) {
+        if !given.contains_key(&port) && claim(&mut given, port)? {
             ports.insert(name.to_owned(), port);
             write_private(&self.root.join("ports.json"), &serde_json::to_vec_pretty(&*ports)?)?;
         }
@@ -126,10 +127,9 @@ impl Place {
         let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
         let port = match ports.get(name) {
             // Given out before to this very place, or not used by anybody.
-            Some(port) if free(*port) => *port,
-            _ => pick(&given)?,
+            Some(port) if claim(&mut given, *port)? => *port,
+            _ => pick(&mut given)?,
         };
-        given.insert(port);
         ports.insert(name.to_owned(), port);
         write_private(&self.root.join("ports.json"), &serde_json::to_vec_pretty(&*ports)?)?;
         Ok(port)
@@ -140,10 +140,31 @@ fn free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-fn pick(given: &BTreeSet<u16>) -> anyhow::Result<u16> {
+/// Makes a port this process's own until it ends. False: it is another's, or in use.
+fn claim(given: &mut BTreeMap<u16, File>, port: u16) -> anyhow::Result<bool> {
+    if given.contains_key(&port) {
+        return Ok(free(port));
+    }
+    // Each user has a folder: nobody can lock what belongs to another.
+    let folder = std::env::temp_dir().join(format!("swiftcart-ports-{}", rustix::process::getuid().as_raw()));
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let path = folder.join(port.to_string());
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("opening {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) if free(port) => {
+            given.insert(port, file);
+            Ok(true)
+        }
+        Ok(()) | Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", path.display())),
+    }
+}
+
+fn pick(given: &mut BTreeMap<u16, File>) -> anyhow::Result<u16> {
     for _ in 0..1000 {
         let port = rand::rng().random_range(PORTS);
-        if !given.contains(&port) && free(port) {
+        if !given.contains_key(&port) && claim(given, port)? {
             return Ok(port);
         }
     }
@@ -182,10 +203,24 @@ mod tests {
         assert_ne!(second.port("a").unwrap(), port);
         let mode = fs::metadata(folder.path().join("secrets/s")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let wished = pick(&BTreeSet::new()).unwrap();
+        let mut elsewhere = BTreeMap::new();
+        let wished = pick(&mut elsewhere).unwrap();
+        drop(elsewhere);
         second.prefer("wished", wished).unwrap();
         second.prefer("too late", port).unwrap();
         assert_eq!(second.port("wished").unwrap(), wished);
         assert_ne!(second.port("too late").unwrap(), port);
+    }
+
+    /// Goal: two programs that choose at the same moment never choose the same port, though nobody listens on it yet. Method: two sets of given
+    /// ports, as two processes have them.
+    #[test]
+    fn a_port_that_another_process_was_given_is_taken() {
+        let (mut one, mut other) = (BTreeMap::new(), BTreeMap::new());
+        let port = pick(&mut one).unwrap();
+        assert!(claim(&mut one, port).unwrap(), "its own");
+        assert!(!claim(&mut other, port).unwrap(), "another's");
+        drop(one);
+        assert!(claim(&mut other, port).unwrap(), "free again when that process has ended");
     }
 }

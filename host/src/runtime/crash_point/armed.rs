@@ -109,8 +109,34 @@ pub fn progress() -> Option<(Plan, Progress)> {
     Some((armed.plan.clone(), progress))
 }
 
-/// Says in the log that this is a host for tests.
+/// What the host does by itself is watched as calls of this component: the export is the kind of work, the subject what it is done on.
+#[cfg(feature = "crash-points")]
+const ITSELF: &str = "host";
+
+/// Shows what consumers and relays do by themselves to the plan in force.
+#[cfg(feature = "crash-points")]
+fn watch_own_steps() {
+    use swiftcart_provider_kafka::step;
+    step::watch_with(|kind, subject| {
+        let armed = locked(&ARMED).clone()?;
+        let Watched { armed, call } = armed.watch(ITSELF, kind, "", subject.to_owned())?;
+        Some(Box::new(move |what| {
+            let (armed, number) = (armed.clone(), armed.note(call, format!("{ITSELF}: {what}")));
+            Box::new(move |moment| {
+                let moment = match moment {
+                    step::Moment::Before => Moment::Before,
+                    step::Moment::After => Moment::After,
+                };
+                armed.strike(number, moment)
+            })
+        }))
+    });
+}
+
+/// Says in the log that this is a host for tests, and lets its own steps be watched.
 pub fn announce() {
+    #[cfg(feature = "crash-points")]
+    watch_own_steps();
     tracing::warn!(
         "this host was built with crash points: whoever reaches its admin port can kill it. It is for tests only"
     );

