@@ -40,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 use api::{Edge, Tokens};
 use app::App;
 use settings::Settings;
-use store::{Databases, Plain, Store};
+use store::{Coalesced, Databases, Plain, Store};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -65,6 +65,8 @@ struct Cli {
 enum Way {
     /// One statement per write.
     Plain,
+    /// One statement for all writes of a kind that wait at the same time.
+    Coalesced,
 }
 
 /// Tasks that end only when they are told to, or when they cannot go on.
@@ -140,6 +142,7 @@ async fn stop_signal() -> anyhow::Result<()> {
 async fn service(settings: &Settings, databases: Databases, way: Way) -> anyhow::Result<App> {
     let store: Arc<dyn Store> = match way {
         Way::Plain => Arc::new(Plain(databases.clone())),
+        Way::Coalesced => Arc::new(Coalesced(databases.clone())),
     };
     let mailer = [("url", &settings.smtp_url), ("from", &settings.mail_from)];
     Ok(App {

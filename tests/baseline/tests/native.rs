@@ -31,7 +31,7 @@ async fn every_way_of_writing_does_the_whole_job() -> anyhow::Result<()> {
     let mut options = ShopOptions::new(data.path(), &sim);
     options.nats = false;
     let shop = Shop::start(options).await?;
-    for store in [Store::Plain] {
+    for store in [Store::Plain, Store::Coalesced] {
         let native = Native::start(&shop, Path::new(env!("CARGO_BIN_EXE_swiftcart-baseline")), store).await?;
         ensure!(native.pid() > 0 && native.address().starts_with("http://127.0.0.1:"), "{}", native.address());
         let done = whole_job(&native, store.name()).await.with_context(|| store.name());

@@ -77,7 +77,7 @@ mod tests {
             [&[][..], &["garbage"], &[VALID, VALID], &["00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01"]]
         {
             let trace = adopted(parents);
-            assert_eq!((trace.id().len(), trace.state), (32, None), "{parents:?}");
+            assert_eq!((trace.id().len(), trace.state.as_deref()), (32, None), "{parents:?}");
             assert_ne!(trace.id(), "0af7651916cd43dd8448eb211c80319c");
         }
     }

@@ -3,6 +3,7 @@
 //! [`Store`] has the writes of a create and of what follows from it: there are two ways to do them, and the benchmark compares the shop with both. What is
 //! rare on that path (repeats, refills, the catalog) is written once, in `rare`.
 
+mod coalesced;
 mod plain;
 mod rare;
 mod row;
@@ -16,6 +17,7 @@ use swiftcart_domain::outbox::OutboxEvent;
 use swiftcart_provider_postgres::{Config, Postgres};
 use uuid::Uuid;
 
+pub(crate) use coalesced::Coalesced;
 pub(crate) use plain::Plain;
 pub(crate) use rare::StockLevel;
 

@@ -21,6 +21,8 @@ const UNLIMITED: &str = "1000000";
 pub(crate) enum Store {
     /// One statement per write.
     Plain,
+    /// One statement for all writes of a kind that wait at the same time.
+    Coalesced,
 }
 
 impl Store {
@@ -28,6 +30,7 @@ impl Store {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
+            Self::Coalesced => "coalesced",
         }
     }
 }
