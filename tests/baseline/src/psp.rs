@@ -19,8 +19,8 @@ use crate::payments::{AUTHENTICATION_REQUIRED, GENERIC_DECLINE, INVALID_METHOD};
 
 /// Until a connection stands; a PSP that takes longer is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Kept connections, as many as the shop's client keeps.
-const IDLE_CONNECTIONS: usize = 32;
+/// Kept connections: as many as the shop's client has at most, so that none is made anew under load.
+const IDLE_CONNECTIONS: usize = 128;
 /// How long one is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// An intent is about 4 KiB.

@@ -14,6 +14,8 @@ use crate::store::StoreError;
 
 /// For an answer, and for a connection, as the shop's links have it.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// Commands that wait to be written, as in the shop's client.
+const PIPELINE_BUFFER: usize = 1_024;
 /// How long a reservation holds stock that is neither applied nor released.
 const RESERVATION_TTL_MS: u64 = 900_000;
 /// How long the end of a reservation is remembered: longer than anybody retries.
@@ -80,8 +82,10 @@ pub(crate) struct Refilled {
 impl Stock {
     /// Connects.
     pub(crate) async fn connect(url: &SecretString) -> RedisResult<Self> {
-        let config =
-            ConnectionManagerConfig::new().set_response_timeout(Some(TIMEOUT)).set_connection_timeout(Some(TIMEOUT));
+        let config = ConnectionManagerConfig::new()
+            .set_response_timeout(Some(TIMEOUT))
+            .set_connection_timeout(Some(TIMEOUT))
+            .set_pipeline_buffer_size(PIPELINE_BUFFER);
         let client = redis::Client::open(url.expose_secret())?;
         Ok(Self {
             connection: ConnectionManager::new_with_config(client, config).await?,
