@@ -1,6 +1,7 @@
-//! Benchmarks against the whole shop. Invariant: what is measured is the release build of this checkout, built just before.
+//! Benchmarks. Invariant: what is measured is the release build of this checkout, built just before.
 
 use anyhow::ensure;
+use clap::ValueEnum;
 
 use crate::packages;
 use crate::process;
@@ -12,11 +13,28 @@ const PROGRAM: &str = "swiftcart-bench";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Which benchmark, for example `orders`.
-    name: String,
-    /// For the benchmark itself, for example `--json FILE` (`bench orders --help` lists them).
+    /// Which benchmark.
+    #[arg(value_enum)]
+    benchmark: Benchmark,
+    /// For the benchmark itself, for example `--json FILE` or `--quick` (`bench orders --help` lists them).
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Benchmark {
+    /// The whole create by variant: throughput, latency, CPU per order; all orders accounted for.
+    Orders,
+    /// A JSON document there and back over HTTP, through a component and in native code.
+    Echo,
+    /// One call: to another component, to the host, over NATS.
+    Call,
+    /// A new version of a component under load.
+    Swap,
+    /// The start of a host with and without compiled code, and memory by component.
+    Cold,
+    /// Puts the figures of files into docs/performance.md, with plots.
+    Report,
 }
 
 /// `cargo xtask bench`.
@@ -24,11 +42,22 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
     let there = packages::native(workspace)?.iter().any(|package| package.programs.iter().any(|name| name == PROGRAM));
     ensure!(there, "there is no program {PROGRAM} in this checkout yet (it is made by the crate tests/bench)");
     dependencies::build(workspace)?;
-    build::components(workspace, false)?;
-    build::native(workspace, &[build::PROGRAMS.as_slice(), &[PROGRAM]].concat())?;
-    dependencies::services(workspace)?;
+    let mut programs = vec![PROGRAM];
+    if arguments.benchmark != Benchmark::Report {
+        programs.extend(build::PROGRAMS);
+        build::components(workspace, arguments.benchmark != Benchmark::Orders)?;
+    }
+    if arguments.benchmark == Benchmark::Orders {
+        // What the variant over NATS calls.
+        programs.extend(build::PROVIDERS);
+    }
+    build::native(workspace, &programs)?;
+    if matches!(arguments.benchmark, Benchmark::Orders | Benchmark::Cold) {
+        dependencies::services(workspace)?;
+    }
+    let name = arguments.benchmark.to_possible_value();
     let mut bench = process::command(workspace.program(PROGRAM));
-    bench.arg(&arguments.name).args(&arguments.rest);
+    bench.args(name.iter().map(clap::builder::PossibleValue::get_name)).args(&arguments.rest);
     build::announce(workspace, &mut bench);
     process::run(&mut bench)
 }

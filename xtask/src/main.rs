@@ -51,7 +51,7 @@ enum Command {
     Build(build::Arguments),
     /// The test suites: unit, contract, e2e, chaos, crash-points, lattice.
     Test(test::Arguments),
-    /// A benchmark against the whole shop; arguments after the name go to the benchmark.
+    /// Benchmarks: orders, echo, call, swap, cold; report puts their figures into the documentation.
     Bench(bench::Arguments),
     /// Reads the books of every system of a running shop and checks that they agree.
     Audit(audit::Arguments),

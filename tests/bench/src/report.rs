@@ -1,105 +1,122 @@
-//! The figures of a run, for people and as the JSON file whose shape is kept from release to release.
+//! `bench report`: puts the figures of files into `docs/performance.md`, a section per benchmark, and a plot beside it. Invariant: what stands there is
+//! computed from a file of a real run; a section is there only if there was one.
 
+use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
-use serde::Serialize;
-use serde_json::json;
+use anyhow::{Context as _, bail, ensure};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-use crate::Mode;
-use crate::cpu::Usage;
-use crate::load::Outcome;
+use crate::built;
+use crate::document::{Document, Made};
+use crate::page::Page;
+use crate::{call, cold, echo, orders, swap};
 
-/// One variant under one load.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Run {
-    variant: &'static str,
-    mode: Mode,
-    /// Orders due per second; none in a closed loop.
-    rate_per_s: Option<f64>,
-    throughput_per_s: f64,
-    latency_ms: Latency,
-    errors: usize,
-    event_to_stock_ms: Lag,
-    cpu_us_per_order: Cpu,
+/// Below the root of the checkout.
+const DOCS: &str = "docs";
+const DOCUMENT: &str = "performance.md";
+
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// Files that `--json` made.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct Latency {
-    p50: f64,
-    p99: f64,
-    p99_9: f64,
+/// Enough of a file to know whose it is.
+#[derive(Deserialize)]
+struct Label {
+    benchmark: String,
+    made: Made,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct Lag {
-    p50: f64,
-    p99: f64,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct Cpu {
-    host: f64,
-    postgres: Option<f64>,
-}
-
-impl Run {
-    /// `lags_us` is sorted.
-    pub(crate) fn new(mode: Mode, rate: f64, outcome: &Outcome, lags_us: &[i64], used: Usage) -> Self {
-        for error in outcome.errors.iter().take(5) {
-            eprintln!("error: {error}");
-        }
-        let orders = outcome.confirmed.len().max(1) as f64;
-        let latency = |quantile| outcome.latency_us.value_at_quantile(quantile) as f64 / 1000.0;
-        let lag = |quantile: f64| {
-            let index = (lags_us.len().saturating_sub(1) as f64 * quantile).round() as usize;
-            lags_us.get(index).map_or(0.0, |lag| *lag as f64 / 1000.0)
+/// Writes tables and plots.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let docs = built::root()?.join(DOCS);
+    for file in &options.files {
+        let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        let label: Label =
+            serde_json::from_str(&text).with_context(|| format!("{} holds no figures", file.display()))?;
+        ensure!(!label.made.quick, "{} was made with --quick: its figures mean nothing", file.display());
+        let page = match label.benchmark.as_str() {
+            "orders" => orders::page(&read(&text)?),
+            "echo" => echo::page(&read(&text)?),
+            "call" => call::page(&read(&text)?),
+            "swap" => swap::page(&read(&text)?),
+            "cold" => cold::page(&read(&text)?),
+            other => bail!("{}: there is no benchmark {other}", file.display()),
         };
-        Self {
-            variant: "shop",
-            mode,
-            rate_per_s: (mode == Mode::Open).then_some(rate),
-            throughput_per_s: outcome.confirmed.len() as f64 / outcome.elapsed.as_secs_f64(),
-            latency_ms: Latency { p50: latency(0.5), p99: latency(0.99), p99_9: latency(0.999) },
-            errors: outcome.errors.len(),
-            event_to_stock_ms: Lag { p50: lag(0.5), p99: lag(0.99) },
-            cpu_us_per_order: Cpu {
-                host: used.host_us as f64 / orders,
-                postgres: used.postgres_us.map(|us| us as f64 / orders),
-            },
-        }
+        write(&docs, &label, &page)?;
+        println!("{} has the figures of {}", docs.join(DOCUMENT).display(), file.display());
     }
-
-    /// A few lines for people.
-    pub(crate) fn print(&self) {
-        let (latency, lag) = (&self.latency_ms, &self.event_to_stock_ms);
-        println!("throughput       {:>9.1} orders/s, {} errors", self.throughput_per_s, self.errors);
-        println!(
-            "latency          {:>9.1} ms p50, {:.1} ms p99, {:.1} ms p99.9",
-            latency.p50, latency.p99, latency.p99_9
-        );
-        println!("event to stock   {:>9.1} ms p50, {:.1} ms p99", lag.p50, lag.p99);
-        let postgres = self.cpu_us_per_order.postgres.map_or("not ours".to_owned(), |us| format!("{us:.0} us"));
-        println!("CPU per order    {:>9.0} us host, {postgres} PostgreSQL", self.cpu_us_per_order.host);
-        println!("all orders accounted for: confirmed, charged once, published, applied to stock");
-    }
-
-    /// The floor of the system's design (`docs/performance.md`).
-    pub(crate) fn check_floor(&self) -> anyhow::Result<()> {
-        ensure!(self.errors == 0, "{} errors", self.errors);
-        ensure!(self.latency_ms.p99 < 200.0, "p99 is {:.1} ms, the floor is 200 ms", self.latency_ms.p99);
-        ensure!(
-            self.event_to_stock_ms.p50 < 1000.0,
-            "median event to stock is {:.1} ms, the floor is 1 s",
-            self.event_to_stock_ms.p50
-        );
-        Ok(())
-    }
+    Ok(())
 }
 
-/// Writes the file.
-pub(crate) fn write(file: &Path, runs: &[Run]) -> anyhow::Result<()> {
-    let document = json!({"runs": runs, "ratios": {}});
-    Ok(fs::write(file, serde_json::to_string_pretty(&document)? + "\n")?)
+fn read<R: DeserializeOwned>(text: &str) -> anyhow::Result<Document<R>> {
+    serde_json::from_str(text).context("the figures have another shape; make them with this version")
+}
+
+fn write(docs: &Path, label: &Label, page: &Page) -> anyhow::Result<()> {
+    let name = &label.benchmark;
+    if let Some(plot) = &page.plot {
+        let file = docs.join(image(name));
+        fs::write(&file, plot.svg()).with_context(|| format!("writing {}", file.display()))?;
+    }
+    let file = docs.join(DOCUMENT);
+    let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    fs::write(&file, with_section(&text, name, &section(label, page)?)?)
+        .with_context(|| format!("writing {}", file.display()))
+}
+
+fn image(name: &str) -> String {
+    format!("performance-{name}.svg")
+}
+
+fn section(label: &Label, page: &Page) -> anyhow::Result<String> {
+    let (name, made) = (&label.benchmark, &label.made);
+    let mut text = format!("## Measured: {name}\n\n");
+    let processor = made.processor.as_deref().unwrap_or("unknown processor");
+    let commit = made.commit.as_ref().map(|commit| format!(", commit {commit}")).unwrap_or_default();
+    writeln!(
+        text,
+        "`cargo xtask bench {name}`, {}, {} cores of {processor}{commit}. Median, and range over the repeats.",
+        made.date, made.cores
+    )?;
+    for table in &page.tables {
+        write!(text, "\n{}", table.markdown())?;
+    }
+    if let Some(plot) = &page.plot {
+        write!(text, "\n![{}]({})\n", plot.title, image(name))?;
+    }
+    Ok(text)
+}
+
+/// Replaces the section between its marks, or adds it at the end.
+fn with_section(text: &str, name: &str, section: &str) -> anyhow::Result<String> {
+    let (from, to) = (format!("<!-- bench {name}: from here -->\n"), format!("<!-- bench {name}: to here -->\n"));
+    let new = format!("{from}{section}{to}");
+    let Some((before, rest)) = text.split_once(from.as_str()) else {
+        return Ok(format!("{}\n\n{new}", text.trim_end()));
+    };
+    let (_, after) = rest.split_once(to.as_str()).with_context(|| format!("{DOCUMENT} has no line {to}"))?;
+    Ok(format!("{before}{new}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    /// Goal: new figures take the place of old ones and nothing else changes. Method: two sections, the first replaced, twice.
+    #[test]
+    fn a_section_is_added_once_and_then_replaced() {
+        let one = with_section("# Title\n", "echo", "old\n").unwrap();
+        let two = with_section(&one, "call", "other\n").unwrap();
+        let three = with_section(&two, "echo", "new\n").unwrap();
+        assert_eq!(three, two.replace("old", "new"));
+        assert!(three.starts_with("# Title\n\n") && three.matches("echo: from here").count() == 1, "{three}");
+        assert!(with_section("<!-- bench echo: from here -->\n", "echo", "new\n").is_err());
+    }
 }

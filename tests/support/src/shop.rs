@@ -6,6 +6,7 @@ mod database;
 mod deployment;
 mod external;
 mod host;
+mod lone;
 mod state;
 mod swap;
 
@@ -23,6 +24,7 @@ pub use database::DATABASES;
 pub use deployment::{deploy, store_configs};
 pub use external::External;
 pub use host::{Host, HostOptions, LatticeOptions, MACHINE_CONFIGS, host_secrets, machine_configs};
+pub use lone::LoneHost;
 pub use state::{Addresses, Recorded, State, down};
 pub use swap::{hosts_of, swap};
 

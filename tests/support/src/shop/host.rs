@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use super::application::Configs;
+use super::lone::LoneHost;
 use super::seal_keys;
 use super::state::Addresses;
-use crate::place::{Place, write_private};
-use crate::process::{Launch, StopSignal};
-use crate::service::{LatticeHost, LatticeHostOptions, Ready, Service};
+use crate::place::Place;
+use crate::service::{LatticeHost, LatticeHostOptions, Service};
 
 /// The configs that a manifest only names because they differ from machine to machine.
 pub const MACHINE_CONFIGS: [&str; 6] = ["edge", "kafka", "mail", "psp", "psp-egress", "seal"];
@@ -78,6 +78,18 @@ impl HostOptions {
             lattice: None,
         }
     }
+
+    /// That what it names is there.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        for (path, what) in [
+            (&self.binary, "the host program"),
+            (&self.manifest, "the manifest"),
+            (&self.artifact_root, "the folder of components"),
+        ] {
+            ensure!(path.exists(), "{what} {} is not there", path.display());
+        }
+        Ok(())
+    }
 }
 
 /// The host process.
@@ -89,7 +101,7 @@ pub struct Host {
 
 #[derive(Debug)]
 enum Kind {
-    Alone(Box<Service>),
+    Alone(Box<LoneHost>),
     Member(Box<LatticeHost>),
 }
 
@@ -97,7 +109,7 @@ impl std::ops::Deref for Host {
     type Target = Service;
     fn deref(&self) -> &Service {
         match &self.service {
-            Kind::Alone(service) => service,
+            Kind::Alone(host) => host,
             Kind::Member(host) => host,
         }
     }
@@ -106,7 +118,7 @@ impl std::ops::Deref for Host {
 impl std::ops::DerefMut for Host {
     fn deref_mut(&mut self) -> &mut Service {
         match &mut self.service {
-            Kind::Alone(service) => service,
+            Kind::Alone(host) => host,
             Kind::Member(host) => host,
         }
     }
@@ -120,13 +132,7 @@ impl Host {
 
     /// Writes its configuration; enters its addresses.
     pub(super) fn prepare(place: &Place, addresses: &mut Addresses, options: &HostOptions) -> anyhow::Result<Self> {
-        for (path, what) in [
-            (&options.binary, "the host program"),
-            (&options.manifest, "the manifest"),
-            (&options.artifact_root, "the folder of components"),
-        ] {
-            ensure!(path.exists(), "{what} {} is not there", path.display());
-        }
+        options.check()?;
         let edge = match options.edge_address {
             Some(address) => address,
             None => SocketAddr::from(([127, 0, 0, 1], place.port("edge")?)),
@@ -137,50 +143,15 @@ impl Host {
         let mut environment = host_secrets(addresses, seal_secret);
         environment.extend(options.environment.iter().cloned());
         let service = match &options.lattice {
-            None => Kind::Alone(Box::new(alone(place, addresses, options, &configs, environment)?)),
+            None => {
+                let host = LoneHost::prepare(place, options, &configs, environment)?;
+                addresses.admin_url = Some(host.admin_url().to_owned());
+                Kind::Alone(Box::new(host))
+            }
             Some(lattice) => Kind::Member(Box::new(member(place, addresses, options, lattice, environment)?)),
         };
         Ok(Self { service, configs })
     }
-}
-
-/// A host that reads the manifest and a file of configs.
-fn alone(
-    place: &Place,
-    addresses: &mut Addresses,
-    options: &HostOptions,
-    configs: &Configs,
-    environment: Vec<(String, String)>,
-) -> anyhow::Result<Service> {
-    let admin = format!("127.0.0.1:{}", place.port("admin")?);
-    addresses.admin_url = Some(format!("http://{admin}"));
-    let config_file = place.root().join("config.yaml");
-    write_private(&config_file, config_yaml(configs)?.as_bytes())?;
-    let cache_dir = cache_dir(place, options)?;
-    let mut arguments = vec!["run".into()];
-    for (flag, path) in [
-        ("--manifest", &options.manifest),
-        ("--artifact-root", &options.artifact_root),
-        ("--migrations-root", &options.migrations_root),
-        ("--config-file", &config_file),
-        ("--cache-dir", &cache_dir),
-    ] {
-        arguments.extend([flag.into(), absolute(path)?.into_os_string()]);
-    }
-    arguments.extend(["--admin-address".into(), admin.clone().into()]);
-    let launch = Launch {
-        name: "host".to_owned(),
-        program: absolute(&options.binary)?,
-        arguments,
-        environment,
-        folder: place.root().to_owned(),
-        log: place.log("host")?,
-        user: None,
-        stop_signal: StopSignal::Terminate,
-        lifetime: place.lifetime(),
-    };
-    let ready = Ready::Http { url: format!("http://{admin}/readyz") };
-    Ok(Service::new(launch, ready, options.ready_deadline))
 }
 
 /// A host that is told over NATS what to run.
@@ -208,14 +179,14 @@ fn member(
     Ok(host)
 }
 
-fn cache_dir(place: &Place, options: &HostOptions) -> anyhow::Result<PathBuf> {
+pub(super) fn cache_dir(place: &Place, options: &HostOptions) -> anyhow::Result<PathBuf> {
     match &options.cache_dir {
         Some(folder) => absolute(folder),
         None => place.folder("host-cache"),
     }
 }
 
-fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("the path {}", path.display()))
 }
 
@@ -269,16 +240,4 @@ pub fn machine_configs(
         configs.entry(config.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
     }
     configs
-}
-
-/// The file for a host without a lattice. A JSON text in quotes is a YAML text too.
-fn config_yaml(configs: &Configs) -> anyhow::Result<String> {
-    let mut text = String::from("# Written anew at each start.\n");
-    for (config, pairs) in configs {
-        text.push_str(&format!("{config}:\n"));
-        for (key, value) in pairs {
-            text.push_str(&format!("  {key}: {}\n", serde_json::to_string(value)?));
-        }
-    }
-    Ok(text)
 }
