@@ -12,6 +12,22 @@ pub trait Database {
     /// See [`Error`]: only after [`Error::Uncertain`] is it unknown whether the transaction took place.
     fn transact(&self, statements: Vec<Statement>) -> Result<Vec<RowSet>, Error>;
 
+    /// As [`Database::transact`], together with the calls of the same text that wait at the same time. The text is written for any number of
+    /// calls, each parameter is a scalar, and the first column of each result is `call`: see `wit/postgres`.
+    ///
+    /// # Errors
+    /// See [`Error`]: `Conflict` and `Invalid` are of this call alone.
+    fn coalesce(&self, statements: Vec<Statement>) -> Result<Vec<RowSet>, Error>;
+
+    /// Runs one statement as [`Database::coalesce`] does.
+    ///
+    /// # Errors
+    /// As [`Database::coalesce`].
+    fn run_coalesced(&self, statement: Statement) -> Result<RowSet, Error> {
+        let mut sets = self.coalesce(vec![statement])?;
+        sets.pop().ok_or_else(|| Error::Invalid("the host answered one statement with no row set".to_owned()))
+    }
+
     /// Runs one statement as a transaction of its own.
     ///
     /// # Errors
@@ -26,6 +42,10 @@ impl<D: Database + ?Sized> Database for &D {
     fn transact(&self, statements: Vec<Statement>) -> Result<Vec<RowSet>, Error> {
         (**self).transact(statements)
     }
+
+    fn coalesce(&self, statements: Vec<Statement>) -> Result<Vec<RowSet>, Error> {
+        (**self).coalesce(statements)
+    }
 }
 
 /// The database behind the component's link; only inside a component.
@@ -35,6 +55,10 @@ pub struct Linked;
 impl Database for Linked {
     fn transact(&self, statements: Vec<Statement>) -> Result<Vec<RowSet>, Error> {
         crate::bindings::swiftcart::postgres::client::transact(&statements)
+    }
+
+    fn coalesce(&self, statements: Vec<Statement>) -> Result<Vec<RowSet>, Error> {
+        crate::bindings::swiftcart::postgres::client::coalesce(&statements)
     }
 }
 

@@ -8,7 +8,7 @@ use swiftcart_domain::outbox::OutboxEvent;
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::model::{Adjustment, AdjustmentKey, Confirmed, Ended, Offer, Product, Shortage, StockLevel};
+use crate::model::{Adjustment, AdjustmentKey, Confirmed, Ended, Line, Offer, Product, Shortage, StockLevel};
 use crate::ports::{Adjusted, Applied, Store};
 
 /// The inbox's name of this consumer.
@@ -16,7 +16,10 @@ const CONSUMER: &str = "inventory";
 /// Rows per statement of the retention.
 const PRUNE_BATCH: i64 = 1000;
 
-const PRODUCTS: &str = "SELECT sku, name, unit_price, currency, version FROM products WHERE sku = ANY($1)";
+// For any number of lists of skus.
+const PRODUCTS: &str = "SELECT c.call, p.sku, p.name, p.unit_price, p.currency, p.version
+    FROM unnest($1::jsonb[]) WITH ORDINALITY AS c (skus, call), jsonb_array_elements_text(c.skus) AS wanted (sku)
+        JOIN products p ON p.sku = wanted.sku";
 
 const PAGE: &str = "SELECT sku, name, unit_price, currency, version FROM products
     WHERE $1::text IS NULL OR sku > $1 ORDER BY sku LIMIT $2";
@@ -54,45 +57,63 @@ const APPLIED: &str =
     "SELECT order_id::text AS id FROM inventory_movements WHERE kind = 'confirmed' AND order_id = ANY($1)
     UNION SELECT adjustment_id::text FROM inventory_movements WHERE adjustment_id = ANY($1)";
 
+/// How often an order is applied when the calls beside it are in its way. Each time at least one of them is done with.
+const APPLY_TRIES: u32 = 16;
+
 // The events of one order come over several topics, so at the same time. The next statement's snapshot is taken once the lock is held.
 const LOCK_ORDER: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))::text AS locked";
 
-// $1 event, $2 order, $3 skus, $4 quantities, $5 consumer. Nothing is written unless the event is new, the order
-// goes on, all skus exist and all lines fit; every
-// part that writes hangs on the inbox row. What concurrent statements did is seen through the row locks, not through the snapshot.
-const APPLY: &str = "WITH wanted AS (
-        SELECT w.sku, w.quantity FROM unnest($3::text[], $4::bigint[]) AS w (sku, quantity)
-    ), seen AS (
-        SELECT 1 FROM inbox WHERE consumer = $5 AND event_id = $1
-    ), ended AS (
-        SELECT 1 FROM closed_orders WHERE order_id = $2
-    ), unknown AS (
-        SELECT w.sku FROM wanted w WHERE NOT EXISTS (SELECT 1 FROM products p WHERE p.sku = w.sku)
+// The same for any number of orders, always in one sequence.
+const LOCK_ORDERS: &str = "SELECT sorted.call, pg_advisory_xact_lock(sorted.number)::text AS locked
+    FROM (SELECT c.call, hashtextextended(c.order_id, 0) AS number FROM unnest($1::text[]) WITH ORDINALITY AS c (order_id, call)
+          ORDER BY number OFFSET 0) AS sorted";
+
+// For any number of orders, each under its lock (LOCK_ORDERS). Of an order nothing is written unless its event is new, it goes on, all its skus exist and
+// all its lines fit; every part that writes hangs on the inbox row. What concurrent statements did is seen through the row locks, not through the
+// snapshot. A line fits if it does after all calls before it have taken theirs. If it only would without them, or if the same order comes twice,
+// the call is told to come `again`: whatever is first, alone or among others, is never told that.
+const APPLY: &str = "WITH calls AS (
+        SELECT c.*, row_number() OVER (PARTITION BY order_id ORDER BY call) + row_number() OVER (PARTITION BY event_id ORDER BY call) > 2 AS twice
+        FROM unnest($1::uuid[], $2::uuid[], $3::jsonb[], $4::text[]) WITH ORDINALITY AS c (event_id, order_id, lines, consumer, call)
+    ), wanted AS (
+        SELECT c.call, c.order_id, w.sku, w.quantity FROM calls c, jsonb_to_recordset(c.lines) AS w (sku text, quantity bigint)
+    ), known AS MATERIALIZED (
+        SELECT c.call, c.event_id, c.order_id, c.consumer, c.twice,
+            EXISTS (SELECT 1 FROM inbox i WHERE i.consumer = c.consumer AND i.event_id = c.event_id) AS seen,
+            EXISTS (SELECT 1 FROM closed_orders e WHERE e.order_id = c.order_id) AS ended,
+            ARRAY(SELECT w.sku FROM wanted w
+                  WHERE w.call = c.call AND NOT EXISTS (SELECT 1 FROM products p WHERE p.sku = w.sku)) AS unknown
+        FROM calls c
+    ), ready AS MATERIALIZED (
+        SELECT call, event_id, order_id, consumer FROM known WHERE NOT twice AND NOT seen AND NOT ended AND unknown = '{}'
     ), locked AS MATERIALIZED (
         SELECT p.sku, p.on_hand FROM products p
-        WHERE p.sku = ANY($3) AND NOT EXISTS (SELECT 1 FROM seen) AND NOT EXISTS (SELECT 1 FROM ended) AND NOT EXISTS (SELECT 1 FROM unknown)
+        WHERE p.sku IN (SELECT w.sku FROM wanted w JOIN ready r ON r.call = w.call)
         ORDER BY p.sku FOR UPDATE
-    ), short AS MATERIALIZED (
-        SELECT w.sku, l.on_hand FROM wanted w JOIN locked l ON l.sku = w.sku WHERE l.on_hand < w.quantity
+    ), fitted AS MATERIALIZED (
+        SELECT w.call, w.sku, w.quantity, l.on_hand, sum(w.quantity) OVER (PARTITION BY w.sku ORDER BY w.call) > l.on_hand AS over
+        FROM wanted w JOIN ready r ON r.call = w.call JOIN locked l ON l.sku = w.sku
     ), event AS (
         INSERT INTO inbox (consumer, event_id)
-        SELECT $5, $1 WHERE NOT EXISTS (SELECT 1 FROM seen) AND NOT EXISTS (SELECT 1 FROM ended)
-            AND NOT EXISTS (SELECT 1 FROM unknown) AND NOT EXISTS (SELECT 1 FROM short)
+        SELECT r.consumer, r.event_id FROM ready r
+        WHERE NOT EXISTS (SELECT 1 FROM fitted f WHERE f.call = r.call AND f.over) ORDER BY r.event_id
         ON CONFLICT DO NOTHING RETURNING event_id
+    ), applied AS MATERIALIZED (
+        SELECT r.call, r.order_id FROM ready r JOIN event e ON e.event_id = r.event_id
     ), taken AS (
-        UPDATE products p SET on_hand = p.on_hand - w.quantity, updated_at = now()
-        FROM wanted w WHERE p.sku = w.sku AND EXISTS (SELECT 1 FROM event)
-        RETURNING p.sku, w.quantity
+        UPDATE products p SET on_hand = p.on_hand - t.quantity, updated_at = now()
+        FROM (SELECT w.sku, sum(w.quantity)::bigint AS quantity FROM wanted w JOIN applied a ON a.call = w.call GROUP BY w.sku) AS t
+        WHERE p.sku = t.sku
     ), moved AS (
-        INSERT INTO inventory_movements (sku, kind, delta, order_id) SELECT sku, 'confirmed', -quantity, $2 FROM taken
+        INSERT INTO inventory_movements (sku, kind, delta, order_id)
+        SELECT w.sku, 'confirmed', -w.quantity, a.order_id FROM wanted w JOIN applied a ON a.call = w.call ORDER BY w.call, w.sku
     )
-    SELECT EXISTS (SELECT 1 FROM seen) AS seen,
-        EXISTS (SELECT 1 FROM ended) AS ended,
-        EXISTS (SELECT 1 FROM event) AS taken,
-        EXISTS (SELECT 1 FROM inventory_movements m WHERE m.order_id = $2 AND m.kind = 'confirmed') AS moved_before,
-        ARRAY(SELECT sku FROM unknown) AS unknown,
-        ARRAY(SELECT sku FROM short ORDER BY sku) AS short_skus,
-        ARRAY(SELECT on_hand FROM short ORDER BY sku) AS short_on_hand";
+    SELECT k.call, k.seen, k.ended, k.unknown, EXISTS (SELECT 1 FROM applied a WHERE a.call = k.call) AS taken,
+        EXISTS (SELECT 1 FROM inventory_movements m WHERE m.order_id = k.order_id AND m.kind = 'confirmed') AS moved_before,
+        ARRAY(SELECT f.sku FROM fitted f WHERE f.call = k.call AND f.on_hand < f.quantity ORDER BY f.sku) AS short_skus,
+        ARRAY(SELECT f.on_hand FROM fitted f WHERE f.call = k.call AND f.on_hand < f.quantity ORDER BY f.sku) AS short_on_hand,
+        k.twice OR EXISTS (SELECT 1 FROM fitted f WHERE f.call = k.call AND f.over) AS again
+    FROM known k";
 
 const REJECT: &str = "WITH event AS (
         INSERT INTO inbox (consumer, event_id) SELECT $1, $2
@@ -142,7 +163,8 @@ pub struct Sql<D>(pub D);
 
 impl<D: Database> Store for Sql<D> {
     fn products(&self, skus: &[String]) -> Result<Vec<Product>, Error> {
-        let rows = self.0.run(statement(PRODUCTS, vec![skus.to_vec().into()]))?;
+        let rows =
+            self.0.run_coalesced(statement(PRODUCTS, vec![postgres::jsonb(serde_json::json!(skus).to_string())]))?;
         rows.iter().map(|row| product(&row)).collect()
     }
 
@@ -221,19 +243,29 @@ impl<D: Database> Store for Sql<D> {
     }
 
     fn apply(&self, order: &Confirmed) -> Result<Applied, Error> {
-        let skus: Vec<String> = order.lines.iter().map(|line| line.sku.clone()).collect();
-        let quantities: Vec<i64> = order.lines.iter().map(|line| i64::from(line.quantity)).collect();
-        let params = vec![uuid(order.event_id), uuid(order.order_id), skus.into(), quantities.into(), CONSUMER.into()];
-        match self.decide(order.order_id, statement(APPLY, params)) {
-            Ok(rows) => verdict(order, &rows.only()?),
-            // Applied by an event whose inbox row is gone, or by another event of the same order.
-            Err(postgres::Error::Conflict(violation))
-                if violation.constraint == "inventory_movements_once_per_order" =>
-            {
-                Ok(Applied::Done)
+        let line = |line: &Line| serde_json::json!({"sku": line.sku, "quantity": line.quantity});
+        let lines = serde_json::Value::Array(order.lines.iter().map(line).collect()).to_string();
+        let params = vec![uuid(order.event_id), uuid(order.order_id), postgres::jsonb(lines), CONSUMER.into()];
+        let lock = statement(LOCK_ORDERS, vec![order.order_id.to_string().into()]);
+        let deciding = vec![lock, statement(APPLY, params)];
+        for _ in 1..=APPLY_TRIES {
+            match self.0.coalesce(deciding.clone()) {
+                Ok(sets) => {
+                    let rows = last(sets)?;
+                    if let Some(applied) = verdict(order, &rows.only()?)? {
+                        return Ok(applied);
+                    }
+                }
+                // Applied by an event whose inbox row is gone, or by another event of the same order.
+                Err(postgres::Error::Conflict(violation))
+                    if violation.constraint == "inventory_movements_once_per_order" =>
+                {
+                    return Ok(Applied::Done);
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => Err(error.into()),
         }
+        Ok(Applied::Busy)
     }
 
     fn reject(&self, order: &Confirmed, event: &OutboxEvent) -> Result<bool, Error> {
@@ -264,10 +296,12 @@ impl<D: Database> Sql<D> {
     /// Runs a statement that decides what becomes of an order, alone for that order.
     fn decide(&self, order_id: Uuid, deciding: Statement) -> Result<RowSet, postgres::Error> {
         let lock = statement(LOCK_ORDER, vec![order_id.to_string().into()]);
-        let mut sets = self.0.transact(vec![lock, deciding])?;
-        sets.pop()
-            .ok_or_else(|| postgres::Error::Invalid("the host answered two statements with no row set".to_owned()))
+        last(self.0.transact(vec![lock, deciding])?)
     }
+}
+
+fn last(mut sets: Vec<RowSet>) -> Result<RowSet, postgres::Error> {
+    sets.pop().ok_or_else(|| postgres::Error::Invalid("the host answered two statements with no row set".to_owned()))
 }
 
 fn product(row: &Row<'_>) -> Result<Product, Error> {
@@ -280,32 +314,33 @@ fn product(row: &Row<'_>) -> Result<Product, Error> {
     })
 }
 
-fn verdict(order: &Confirmed, row: &Row<'_>) -> Result<Applied, Error> {
+/// What became of the order; none if it has to come again.
+fn verdict(order: &Confirmed, row: &Row<'_>) -> Result<Option<Applied>, Error> {
     let unknown: Vec<String> = row.get("unknown")?;
     let short_skus: Vec<String> = row.get("short_skus")?;
     let short_on_hand: Vec<i64> = row.get("short_on_hand")?;
     let (seen, moved_before): (bool, bool) = (row.get("seen")?, row.get("moved_before")?);
     if row.get("ended")? {
-        return Ok(if moved_before { Applied::PutBack } else { Applied::Barred });
+        return Ok(Some(if moved_before { Applied::PutBack } else { Applied::Barred }));
     }
     if row.get("taken")? || moved_before {
-        return Ok(Applied::Done);
+        return Ok(Some(Applied::Done));
     }
     if seen {
         // Rejected before there was a table of orders that have ended.
-        return Ok(Applied::Barred);
+        return Ok(Some(Applied::Barred));
     }
     if !unknown.is_empty() {
-        return Ok(Applied::UnknownSku(unknown));
+        return Ok(Some(Applied::UnknownSku(unknown)));
     }
     if short_skus.is_empty() {
-        return Ok(Applied::Busy);
+        return Ok((!row.get::<bool>("again")?).then_some(Applied::Busy));
     }
     let shortages = short_skus.into_iter().zip(short_on_hand).filter_map(|(sku, on_hand)| {
         let requested = order.lines.iter().find(|line| line.sku == sku)?.quantity;
         Some(Shortage { sku, requested, available: u64::try_from(on_hand).unwrap_or(0) })
     });
-    Ok(Applied::Short(shortages.collect()))
+    Ok(Some(Applied::Short(shortages.collect())))
 }
 
 fn bigint(number: u64) -> Result<Value, Error> {

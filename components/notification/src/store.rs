@@ -10,18 +10,32 @@ const CONSUMER: &str = "notification";
 /// Rows per statement of the retention.
 const PRUNE_BATCH: i64 = 1000;
 
-const BEGIN: &str =
-    "INSERT INTO mails AS m (order_id, kind, event_id, state, message_id) VALUES ($1, $2, $3, 'sending', $4)
-    ON CONFLICT (order_id, kind) DO UPDATE SET
-        state = CASE m.state WHEN 'refused' THEN 'sending' ELSE m.state END,
-        attempts = m.attempts + (m.state IN ('sending', 'refused'))::int,
-        updated_at = now()
-    RETURNING m.state = 'sending' AS send, m.message_id";
-
-const FINISH: &str = "WITH marked AS (
-        UPDATE mails SET state = $4::text, updated_at = now() WHERE order_id = $1 AND kind = $2 AND state = 'sending'
+// For any number of mails.
+const BEGIN: &str = "WITH calls AS (
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[]) WITH ORDINALITY AS c (order_id, kind, event_id, message_id, call)
+    ), begun AS (
+        INSERT INTO mails AS m (order_id, kind, event_id, state, message_id)
+        SELECT order_id, kind, event_id, 'sending', message_id FROM calls ORDER BY order_id, kind
+        ON CONFLICT (order_id, kind) DO UPDATE SET
+            state = CASE m.state WHEN 'refused' THEN 'sending' ELSE m.state END,
+            attempts = m.attempts + (m.state IN ('sending', 'refused'))::int,
+            updated_at = now()
+        RETURNING m.order_id, m.kind, m.state = 'sending' AS send, m.message_id
     )
-    INSERT INTO inbox (consumer, event_id) SELECT $5, $3::uuid WHERE $4::text = 'sent' ON CONFLICT DO NOTHING";
+    SELECT c.call, b.send, b.message_id FROM calls c JOIN begun b ON b.order_id = c.order_id AND b.kind = c.kind";
+
+// For any number of mails.
+const FINISH: &str = "WITH calls AS (
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[])
+            WITH ORDINALITY AS c (order_id, kind, event_id, state, consumer, call)
+    ), marked AS (
+        UPDATE mails m SET state = c.state, updated_at = now() FROM calls c
+        WHERE m.order_id = c.order_id AND m.kind = c.kind AND m.state = 'sending'
+    ), noted AS (
+        INSERT INTO inbox (consumer, event_id)
+        SELECT consumer, event_id FROM calls WHERE state = 'sent' ORDER BY event_id ON CONFLICT DO NOTHING
+    )
+    SELECT call FROM calls";
 
 const UNADDRESSED: &str = "WITH noted AS (
         INSERT INTO mails (order_id, kind, event_id, state, message_id) VALUES ($1, $2, $3, 'unaddressed', $4) ON CONFLICT DO NOTHING
@@ -46,7 +60,7 @@ impl<D: Database> Store for Sql<D> {
     fn begin(&self, wanted: &Wanted, message_id: &str) -> Result<Begun, Error> {
         let mut params = named(wanted);
         params.push(message_id.into());
-        let rows = self.0.run(statement(BEGIN, params))?;
+        let rows = self.0.run_coalesced(statement(BEGIN, params))?;
         let row = rows.only()?;
         Ok(if row.get("send")? { Begun::Send(row.get("message_id")?) } else { Begun::Over })
     }
@@ -58,7 +72,7 @@ impl<D: Database> Store for Sql<D> {
             End::Refused => "refused",
         };
         params.extend([state.into(), CONSUMER.into()]);
-        self.0.run(statement(FINISH, params))?;
+        self.0.run_coalesced(statement(FINISH, params))?;
         Ok(())
     }
 

@@ -66,8 +66,6 @@ impl<D: Database> PgStore<D> {
 impl<D: Database> Store for PgStore<D> {
     fn place(&self, placement: &Placement) -> Result<Placed, StoreError> {
         let Held { order, payment_method, key, sealed_email, trace, .. } = &placement.held;
-        let prices = order.lines.iter().map(|line| i64::try_from(line.unit_price)).collect::<Result<Vec<_>, _>>();
-        let prices = prices.map_err(|_| StoreError::Internal("a unit price is no bigint".to_owned()))?;
         let place = statement(
             PLACE,
             vec![
@@ -80,9 +78,7 @@ impl<D: Database> Store for PgStore<D> {
                 sealed_email.clone().into(),
                 trace.parent.as_str().into(),
                 text(trace.state.as_deref()),
-                order.lines.iter().map(|line| line.sku.clone()).collect::<Vec<_>>().into(),
-                order.lines.iter().map(|line| i64::from(line.quantity)).collect::<Vec<_>>().into(),
-                prices.into(),
+                postgres::jsonb(lines_json(&order.lines)),
                 CREATE_ROUTE.into(),
                 text(key.as_deref()),
                 placement.fingerprint.clone().into(),
@@ -90,7 +86,7 @@ impl<D: Database> Store for PgStore<D> {
                 seconds(KEY_RETENTION_SECONDS),
             ],
         );
-        match self.0.run(place) {
+        match self.0.run_coalesced(place) {
             Ok(set) if set.rows.is_empty() => Ok(Placed::KeyTaken),
             Ok(_) => Ok(Placed::Ours),
             // The id is drawn for this placement: an earlier try of it was written after all.
@@ -151,7 +147,8 @@ impl<D: Database> Store for PgStore<D> {
             told.into(),
             CREATE_ROUTE.into(),
         ];
-        Ok(!self.run(statement(DECIDE, params))?.rows.is_empty())
+        let decided = self.0.run_coalesced(statement(DECIDE, params)).map_err(store_error)?;
+        Ok(!decided.rows.is_empty())
     }
 
     fn read(&self, order_id: Uuid) -> Result<Option<Held>, StoreError> {
@@ -246,6 +243,13 @@ impl<D: Database> Store for PgStore<D> {
 fn uuid_of(row: &Row<'_>, column: &str) -> Result<Uuid, StoreError> {
     let text: String = row.get(column).map_err(row_error)?;
     Uuid::try_parse(&text).map_err(|_| StoreError::Internal(format!("column `{column}` is no uuid")))
+}
+
+/// The lines as the database reads them: an array of objects.
+fn lines_json(lines: &[Line]) -> String {
+    let line =
+        |line: &Line| serde_json::json!({"sku": line.sku, "quantity": line.quantity, "unit_price": line.unit_price});
+    serde_json::Value::Array(lines.iter().map(line).collect()).to_string()
 }
 
 fn lines(row: &Row<'_>) -> Result<Vec<Line>, StoreError> {

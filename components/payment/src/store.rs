@@ -1,4 +1,4 @@
-//! The port [`Store`] as SQL. Invariant: every method is one statement; a decision and its event are written together, and only on an open row.
+//! The port [`Store`] as SQL. Invariant: whatever a method writes is one statement; a decision and its event are written together, and only on an open row.
 
 mod refunds;
 
@@ -26,12 +26,19 @@ macro_rules! columns {
     };
 }
 
-// `xmax = 0` holds for a row that was inserted, not updated, by this statement.
+// For any number of charges. `xmax = 0` holds for a row that was inserted, not updated, by this statement.
 const BEGIN: &str = concat!(
-    "INSERT INTO payments AS p (order_id, state, amount, currency, method, attempts) VALUES ($1, 'started', $2, $3, $4, 1)
-    ON CONFLICT (order_id) DO UPDATE SET attempts = p.attempts + (p.state IN ('started', 'unknown'))::int, updated_at = now()
-    RETURNING ",
-    columns!("(xmax = 0)")
+    "WITH calls AS (
+        SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[]) WITH ORDINALITY AS c (order_id, amount, currency, method, call)
+    ), begun AS (
+        INSERT INTO payments AS p (order_id, state, amount, currency, method, attempts)
+        SELECT order_id, 'started', amount, currency, method, 1 FROM calls ORDER BY order_id
+        ON CONFLICT (order_id) DO UPDATE SET attempts = p.attempts + (p.state IN ('started', 'unknown'))::int, updated_at = now()
+        RETURNING ",
+    columns!("(xmax = 0)"),
+    "
+    )
+    SELECT c.call, b.* FROM calls c JOIN begun b ON b.order_id = c.order_id"
 );
 
 const BEGIN_SETTLE: &str = concat!(
@@ -41,12 +48,27 @@ const BEGIN_SETTLE: &str = concat!(
     columns!("false")
 );
 
-const DECIDE: &str = "WITH decided AS (
-        UPDATE payments SET state = $2, payment_id = COALESCE($3, payment_id), decline_code = $4, psp_code = $5, reason = $6, updated_at = now()
-        WHERE order_id = $1 AND state IN ('started', 'unknown') AND ($7::int IS NULL OR attempts = $7)
-        RETURNING order_id
+// For any number of decisions. No row means that the payment was decided before.
+const DECIDE: &str = concat!(
+    "WITH calls AS (
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[],
+                             $8::uuid[], $9::text[], $10::text[], $11::text[], $12::jsonb[])
+            WITH ORDINALITY AS c (order_id, state, payment_id, decline_code, psp_code, reason, only_attempt,
+                                  event_id, topic, key, payload, headers, call)
+    ), decided AS (
+        UPDATE payments p SET state = c.state, payment_id = COALESCE(c.payment_id, p.payment_id), decline_code = c.decline_code,
+            psp_code = c.psp_code, reason = c.reason, updated_at = now()
+        FROM calls c
+        WHERE p.order_id = c.order_id AND p.state IN ('started', 'unknown') AND (c.only_attempt IS NULL OR p.attempts = c.only_attempt)
+        RETURNING c.call, ",
+    columns!("false"),
+    "
+    ), told AS (
+        INSERT INTO outbox (event_id, topic, key, payload, headers)
+        SELECT c.event_id, c.topic, c.key, c.payload, c.headers FROM decided d JOIN calls c ON c.call = d.call ORDER BY d.call
     )
-    INSERT INTO outbox (event_id, topic, key, payload, headers) SELECT $8, $9, $10, $11, $12 FROM decided";
+    SELECT * FROM decided"
+);
 
 const FIND: &str = concat!("SELECT ", columns!("false"), " FROM payments p WHERE order_id = $1");
 
@@ -84,7 +106,7 @@ impl<D: Database> Store for Sql<D> {
             .map_err(|_| Error::Internal(format!("amount {} does not fit a bigint", charge.amount)))?;
         let params =
             vec![uuid(charge.order_id), amount.into(), charge.currency.as_str().into(), charge.method.as_str().into()];
-        record(&self.0.run(statement(BEGIN, params))?.only()?)
+        record(&self.0.run_coalesced(statement(BEGIN, params))?.only()?)
     }
 
     fn begin_settle(&self, order_id: Uuid) -> Result<Record, Error> {
@@ -114,9 +136,11 @@ impl<D: Database> Store for Sql<D> {
                 postgres::jsonb(event.headers_json()),
             ],
         );
-        let sets = self.0.transact(vec![decide, statement(FIND, vec![uuid(order_id)])])?;
-        let rows = sets.last().ok_or_else(|| Error::Internal("no row set".to_owned()))?;
-        record(&rows.only()?)
+        match self.0.run_coalesced(decide)?.first() {
+            Some(row) => record(&row),
+            // Somebody else decided it, and that is what counts. Asked for afterwards, so that a decision made meanwhile is seen.
+            None => record(&self.0.run(statement(FIND, vec![uuid(order_id)]))?.only()?),
+        }
     }
 
     fn note_unknown(&self, order_id: Uuid, reason: &str, payment_id: Option<&str>) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 //! `swiftcart:postgres/client` over `providers/postgres`.
 
+use std::sync::Arc;
+
 use swiftcart_provider_postgres as postgres;
 
 use super::bindings::swiftcart::postgres::client::{Error, Host, RowSet, Statement, Value, Violation};
@@ -7,16 +9,30 @@ use crate::runtime::Guest;
 
 impl Host for Guest {
     async fn transact(&mut self, statements: Vec<Statement>) -> wasmtime::Result<Result<Vec<RowSet>, Error>> {
-        let client =
-            self.grants.postgres.clone().ok_or_else(|| super::not_granted(self, "swiftcart:postgres/client"))?;
-        let statements: Vec<_> = statements.into_iter().map(statement).collect();
-        let point = self.point(|| format!("postgres {}", outline(&statements)));
-        let (refused, lost) = (postgres::Error::Unavailable, postgres::Error::Uncertain);
-        Ok(match point.around(client.transact(statements), refused, lost).await {
-            Ok(sets) => Ok(sets.into_iter().map(row_set).collect()),
-            Err(failure) => Err(error(failure)),
-        })
+        run(self, statements, |client, statements| async move { client.transact(statements).await }).await
     }
+
+    async fn coalesce(&mut self, statements: Vec<Statement>) -> wasmtime::Result<Result<Vec<RowSet>, Error>> {
+        run(self, statements, |client, statements| async move { client.coalesce(statements).await }).await
+    }
+}
+
+async fn run<F>(
+    guest: &mut Guest,
+    statements: Vec<Statement>,
+    call: impl FnOnce(Arc<postgres::Postgres>, Vec<postgres::Statement>) -> F,
+) -> wasmtime::Result<Result<Vec<RowSet>, Error>>
+where
+    F: Future<Output = Result<Vec<postgres::RowSet>, postgres::Error>>,
+{
+    let client = guest.grants.postgres.clone().ok_or_else(|| super::not_granted(guest, "swiftcart:postgres/client"))?;
+    let statements: Vec<_> = statements.into_iter().map(statement).collect();
+    let point = guest.point(|| format!("postgres {}", outline(&statements)));
+    let (refused, lost) = (postgres::Error::Unavailable, postgres::Error::Uncertain);
+    Ok(match point.around(call(client, statements), refused, lost).await {
+        Ok(sets) => Ok(sets.into_iter().map(row_set).collect()),
+        Err(failure) => Err(error(failure)),
+    })
 }
 
 /// How the first statement begins, for whoever looks at a list of effects.

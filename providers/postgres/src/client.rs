@@ -1,12 +1,14 @@
 //! The client: a pool of connections with the session settings that the rest of this crate relies on.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 
+use crate::coalesce::Coalescer;
 use crate::config::{Config, PlanCacheMode};
 use crate::connection::Leased;
 use crate::error::{Error, Failure, not_connected};
@@ -22,6 +24,7 @@ pub struct Postgres {
     pool: PgPool,
     step_limit: Duration,
     measure: Measure,
+    coalescer: Arc<Coalescer>,
     /// For migrations: without the limits that calls have.
     unlimited: PgConnectOptions,
 }
@@ -58,6 +61,7 @@ impl Postgres {
         ]);
         let replans = config.plan_cache_mode == PlanCacheMode::Auto;
         let measure = Measure::new(options.get_database().unwrap_or("default"));
+        let wait_limit = Duration::from_millis(config.acquire_timeout_ms);
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
@@ -76,7 +80,8 @@ impl Postgres {
             .connect_with(options)
             .await
             .map_err(|error| not_connected(&error))?;
-        Ok(Self { pool, step_limit, measure, unlimited })
+        let coalescer = Coalescer::new(pool.clone(), step_limit, wait_limit, measure.clone());
+        Ok(Self { pool, step_limit, measure, coalescer, unlimited })
     }
 
     /// Runs the migrations of a folder that have not run yet, in order. Several hosts may call this at the same time: they queue for
@@ -105,6 +110,28 @@ impl Postgres {
             Ok(statements) => transaction::transact(&self.pool, self.step_limit, &statements, &self.measure).await,
             Err(error) => Err(error),
         };
+        self.measure.finished(result.as_ref().map_or_else(Error::outcome, |_| "committed"), started.elapsed());
+        self.measure.pool(&self.pool);
+        result
+    }
+
+    /// As [`Postgres::transact`], but together with the calls of the same text that wait at the same time: as one transaction with one statement
+    /// for all of them.
+    ///
+    /// The text is written for any number of calls. Each parameter of a call is a scalar; the statement sees an array of them, one element per
+    /// call, as `unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS c (order_id, state, call)`. The first column of the result must be that
+    /// `call`, a `bigint`; a call is given the rows that name it, without that column, and `rows_affected` is their number. No number of rows can
+    /// be expected.
+    ///
+    /// A call that the server refuses (`Conflict`, `Invalid`) is the only one that is told; the others run without it. `Unavailable` and
+    /// `Uncertain` come to all that shared the attempt. If the returned future is dropped, a call that was not begun never is; one that was may
+    /// take place.
+    pub async fn coalesce(&self, statements: Vec<Statement>) -> Result<Vec<RowSet>, Error> {
+        if statements.is_empty() {
+            return Ok(Vec::new());
+        }
+        let started = Instant::now();
+        let result = self.coalescer.run(&statements).await;
         self.measure.finished(result.as_ref().map_or_else(Error::outcome, |_| "committed"), started.elapsed());
         self.measure.pool(&self.pool);
         result

@@ -10,7 +10,8 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgRow, Postgres};
 use sqlx::{Column, Connection, Either, Executor, PgPool, Row, Statement, ValueRef};
 
-use crate::column::Kind;
+use crate::coalesce::CALL_COLUMN;
+use crate::column::{Kind, Scalar};
 use crate::decode::decode;
 use crate::error::{Error, Failure, not_connected};
 use crate::limits::MAX_RESULT_BYTES;
@@ -130,7 +131,7 @@ async fn prepare(
     if expected != bound.types.len() {
         return Err(invalid(format!("takes {expected} parameters, got {}", bound.types.len())));
     }
-    prepared
+    let columns = prepared
         .columns()
         .iter()
         .map(|column| {
@@ -143,7 +144,12 @@ async fn prepare(
                 ))),
             }
         })
-        .collect()
+        .collect::<Result<Vec<_>, _>>()?;
+    let first = columns.first().map(|column| (column.name.as_str(), column.kind));
+    if bound.shared && first != Some((CALL_COLUMN, Kind::Scalar(Scalar::Int8))) {
+        return Err(invalid(format!("calls share it, so its first column must be `{CALL_COLUMN}`, a bigint")));
+    }
+    Ok(columns)
 }
 
 /// Executes the prepared statement. The result is read to its end in any case, because only the end tells whether it took place.

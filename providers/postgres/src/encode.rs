@@ -43,7 +43,7 @@ impl Value {
     }
 
     /// Appends the binary form.
-    fn write(&self, out: &mut Vec<u8>) -> Result<IsNull, String> {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) -> Result<IsNull, String> {
         match self {
             Self::Null => return Ok(IsNull::Yes),
             Self::Boolean(value) => out.push(u8::from(*value)),

@@ -8,6 +8,8 @@ use sqlx::PgPool;
 const TRANSACTIONS: &str = "swiftcart_postgres_transactions_total";
 const RETRIES: &str = "swiftcart_postgres_retries_total";
 const DURATION: &str = "swiftcart_postgres_transaction_duration_seconds";
+const FLUSH: &str = "swiftcart_postgres_flush_calls";
+const SPLITS: &str = "swiftcart_postgres_flush_splits_total";
 const IN_USE: &str = "swiftcart_postgres_connections_in_use";
 const OPEN: &str = "swiftcart_postgres_connections_open";
 
@@ -26,6 +28,8 @@ impl Measure {
             Unit::Seconds,
             "Whole calls, including the wait for a connection and further attempts"
         );
+        describe_histogram!(FLUSH, "Calls that ran as one statement");
+        describe_counter!(SPLITS, "Flushes that the server refused and that were run again in halves");
         describe_gauge!(IN_USE, "Connections that are working");
         describe_gauge!(OPEN, "Connections, working or idle");
         Self { database: database.to_owned() }
@@ -38,6 +42,14 @@ impl Measure {
 
     pub(crate) fn retried(&self, reason: &'static str) {
         counter!(RETRIES, "database" => self.database.clone(), "reason" => reason).increment(1);
+    }
+
+    pub(crate) fn flushed(&self, calls: usize) {
+        histogram!(FLUSH, "database" => self.database.clone()).record(u32::try_from(calls).unwrap_or(u32::MAX));
+    }
+
+    pub(crate) fn split(&self) {
+        counter!(SPLITS, "database" => self.database.clone()).increment(1);
     }
 
     pub(crate) fn pool(&self, pool: &PgPool) {

@@ -17,6 +17,8 @@ pub(crate) struct Bound {
     pub(crate) expected_rows: Option<u64>,
     /// Whether losing it half way is harmless.
     pub(crate) only_reads: bool,
+    /// Whether several calls share it, so that its first column must say whose each row is.
+    pub(crate) shared: bool,
 }
 
 /// Checks and encodes all statements of a call.
@@ -50,6 +52,7 @@ impl Bound {
             sql: AssertSqlSafe(with_types(statement.sql, &statement.params)).into_sql_str(),
             arguments,
             expected_rows: statement.expected_rows,
+            shared: false,
         })
     }
 }

@@ -21,19 +21,21 @@ impl Program for Postgres {
 
     async fn start(start: &Start) -> anyhow::Result<Started> {
         let clients = Clients::new(Database, start.own.clone());
-        let serving = clients.clone();
-        let transact = move |caller, (statements,)| {
-            let clients = serving.clone();
-            async move { (transact(&clients, caller, statements).await,) }
-        };
-        start
-            .server
-            .serve::<(Vec<Statement>,), (Result<Vec<RowSet>, Error>,), _, _>(
-                "swiftcart:postgres/client@0.1.0",
-                "transact",
-                transact,
-            )
-            .await?;
+        for (function, together) in [("transact", false), ("coalesce", true)] {
+            let serving = clients.clone();
+            let run = move |caller, (statements,)| {
+                let clients = serving.clone();
+                async move { (run(&clients, caller, statements, together).await,) }
+            };
+            start
+                .server
+                .serve::<(Vec<Statement>,), (Result<Vec<RowSet>, Error>,), _, _>(
+                    "swiftcart:postgres/client@0.1.0",
+                    function,
+                    run,
+                )
+                .await?;
+        }
         Ok(Started::new(clients))
     }
 }
@@ -79,15 +81,18 @@ fn folder(root: Option<&Path>, name: &str) -> Result<PathBuf, String> {
     Ok(root.join(name))
 }
 
-async fn transact(
+/// `together` with other calls of the same text, or alone.
+async fn run(
     clients: &Clients<Database>,
     caller: Caller,
     statements: Vec<Statement>,
+    together: bool,
 ) -> Result<Vec<RowSet>, Error> {
     let client =
         clients.client(&caller, INTERFACE).await.map_err(|none: NoClient| Error::Unavailable(none.to_string()))?;
     let statements = statements.into_iter().map(statement).collect();
-    match client.transact(statements).await {
+    let ran = if together { client.coalesce(statements).await } else { client.transact(statements).await };
+    match ran {
         Ok(sets) => Ok(sets.into_iter().map(row_set).collect()),
         Err(failure) => Err(error(failure)),
     }

@@ -374,8 +374,11 @@ async fn claim(options: &ShopOptions) -> anyhow::Result<(Place, fs::File)> {
     Ok((place, lock))
 }
 
-/// The X25519 key pair that mail addresses in events are sealed with (public, secret), in base64.
-fn seal_keys(place: &Place) -> anyhow::Result<(String, String)> {
+/// The X25519 key pair that mail addresses in events are sealed with (public, secret), in base64. Made once per data folder.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub fn seal_keys(place: &Place) -> anyhow::Result<(String, String)> {
     let secret = place.secret_or("mail-seal", || STANDARD.encode(rand::random::<[u8; 32]>()))?;
     let bytes: [u8; 32] =
         STANDARD.decode(&secret)?.try_into().ok().context("the mail seal key is not 32 bytes long")?;

@@ -1,4 +1,6 @@
 //! The statements of the orders database. Invariant: each is one step, and what it may write hangs on the row that it guards.
+//!
+//! The two that every order runs are written for any number of calls at once (`coalesce` of `wit/postgres`).
 
 /// Every column of an order and, as three arrays, its lines.
 macro_rules! order_columns {
@@ -20,29 +22,39 @@ macro_rules! join_lines {
     };
 }
 
-/// A key that is too old counts as free even before it is deleted.
+/// For any number of placements. A key that is too old counts as free even before it is deleted; of several placements with the same key the first
+/// has it, and the others find it taken.
 pub const PLACE: &str = "
-WITH claimed AS (
+WITH calls AS (
+    SELECT *
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[], $7::bytea[], $8::text[], $9::text[], $10::jsonb[],
+                $11::text[], $12::text[], $13::bytea[], $14::float8[], $15::float8[])
+         WITH ORDINALITY AS c (id, user_id, currency, total_amount, payment_method, created_at, sealed_email, traceparent, tracestate, lines,
+                               route, key, fingerprint, lease_seconds, retention_seconds, call)
+), asking AS (
+    SELECT DISTINCT ON (user_id, route, key) * FROM calls WHERE key IS NOT NULL ORDER BY user_id, route, key, call
+), claimed AS (
     INSERT INTO idempotency_keys AS held (user_id, route, key, fingerprint, order_id)
-    SELECT $2::uuid, $13::text, $14::text, $15::bytea, $1::uuid WHERE $14::text IS NOT NULL
+    SELECT user_id, route, key, fingerprint, id FROM asking ORDER BY user_id, route, key
     ON CONFLICT (user_id, route, key) DO UPDATE
     SET fingerprint = excluded.fingerprint, order_id = excluded.order_id, created_at = now(), decision = NULL, trace_id = NULL, told = false
-    WHERE held.created_at < now() - make_interval(secs => $17::float8)
+    WHERE held.created_at < now() - make_interval(secs => (SELECT max(retention_seconds) FROM asking))
     RETURNING order_id
 ), placed AS (
     INSERT INTO orders (id, user_id, currency, total_amount, payment_method, created_at, idempotency_key, sealed_email, traceparent,
                         tracestate, lease_until)
-    SELECT $1::uuid, $2::uuid, $3::text, $4::bigint, $5::text, $6::timestamptz, $14::text, $7::bytea, $8::text, $9::text,
-           now() + make_interval(secs => $16::float8)
-    WHERE $14::text IS NULL OR EXISTS (SELECT 1 FROM claimed)
+    SELECT c.id, c.user_id, c.currency, c.total_amount, c.payment_method, c.created_at, c.key, c.sealed_email, c.traceparent, c.tracestate,
+           now() + make_interval(secs => c.lease_seconds)
+    FROM calls c WHERE c.key IS NULL OR c.id IN (SELECT order_id FROM claimed)
     RETURNING id
 ), lined AS (
     INSERT INTO order_lines (order_id, position, sku, quantity, unit_price)
-    SELECT placed.id, line.position, line.sku, line.quantity, line.unit_price
-    FROM placed,
-         unnest($10::text[], $11::bigint[], $12::bigint[]) WITH ORDINALITY AS line (sku, quantity, unit_price, position)
+    SELECT c.id, line.position, line.sku, line.quantity, line.unit_price
+    FROM placed JOIN calls c ON c.id = placed.id
+         CROSS JOIN ROWS FROM (jsonb_to_recordset(c.lines) AS (sku text, quantity bigint, unit_price bigint))
+                    WITH ORDINALITY AS line (sku, quantity, unit_price, position)
 )
-SELECT id FROM placed";
+SELECT c.call, c.id FROM calls c JOIN placed ON placed.id = c.id";
 
 /// Reading an answer is telling it: the first reader is marked in the same statement.
 pub const FIND_KEY: &str = concat!(
@@ -79,26 +91,33 @@ UPDATE orders SET lease_yielded = true WHERE id = $1 AND state = 'PENDING' AND l
 pub const NOTE_PENDING: &str = "
 UPDATE orders SET answered_pending = true, lease_until = now() WHERE id = $1 AND state = 'PENDING' AND lease_epoch = $2";
 
-/// State, answer and event, or nothing. $15 is the key; $16 is null when the key is to be removed.
+/// For any number of decisions: of each, state, answer and event, or nothing. Without a decision for its key the key is removed.
 pub const DECIDE: &str = "
-WITH decided AS (
-    UPDATE orders
-    SET state = $4::text, version = $5::bigint, decided_at = now(), decided_by = $6::text, failure_code = $7::text,
-        failure_message = $8::text, payment_provider = $9::text, payment_id = $10::text, lease_until = NULL
-    WHERE id = $1::uuid AND state = 'PENDING' AND lease_epoch = $2::bigint AND version = $3::bigint
-    RETURNING id, user_id
+WITH calls AS (
+    SELECT *
+    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
+                $11::uuid[], $12::text[], $13::text[], $14::jsonb[], $15::text[], $16::text[], $17::text[], $18::boolean[], $19::text[])
+         WITH ORDINALITY AS c (id, epoch, old_version, state, new_version, decided_by, failure_code, failure_message, payment_provider,
+                               payment_id, event_id, topic, payload, headers, key, decision, trace_id, told, route, call)
+), decided AS (
+    UPDATE orders o
+    SET state = c.state, version = c.new_version, decided_at = now(), decided_by = c.decided_by, failure_code = c.failure_code,
+        failure_message = c.failure_message, payment_provider = c.payment_provider, payment_id = c.payment_id, lease_until = NULL
+    FROM calls c
+    WHERE o.id = c.id AND o.state = 'PENDING' AND o.lease_epoch = c.epoch AND o.version = c.old_version
+    RETURNING c.call, o.id, o.user_id
 ), published AS (
     INSERT INTO outbox (event_id, topic, key, payload, headers)
-    SELECT $11::uuid, $12::text, decided.id::text, $13::text, $14::jsonb FROM decided
+    SELECT c.event_id, c.topic, d.id::text, c.payload, c.headers FROM decided d JOIN calls c ON c.call = d.call ORDER BY d.call
 ), answered AS (
-    UPDATE idempotency_keys k SET decision = $16::text, trace_id = $17::text, told = $18::boolean
-    FROM decided
-    WHERE k.user_id = decided.user_id AND k.route = $19::text AND k.key = $15::text AND k.order_id = decided.id AND $16::text IS NOT NULL
+    UPDATE idempotency_keys k SET decision = c.decision, trace_id = c.trace_id, told = c.told
+    FROM decided d JOIN calls c ON c.call = d.call
+    WHERE k.user_id = d.user_id AND k.route = c.route AND k.key = c.key AND k.order_id = d.id AND c.decision IS NOT NULL
 ), freed AS (
-    DELETE FROM idempotency_keys k USING decided
-    WHERE k.user_id = decided.user_id AND k.route = $19::text AND k.key = $15::text AND k.order_id = decided.id AND $16::text IS NULL
+    DELETE FROM idempotency_keys k USING decided d JOIN calls c ON c.call = d.call
+    WHERE k.user_id = d.user_id AND k.route = c.route AND k.key = c.key AND k.order_id = d.id AND c.decision IS NULL
 )
-SELECT id FROM decided";
+SELECT call, id FROM decided";
 
 /// Whoever owns it.
 pub const READ: &str = concat!("SELECT ", order_columns!(), " FROM orders o ", join_lines!(), " WHERE o.id = $1");

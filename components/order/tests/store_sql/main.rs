@@ -308,7 +308,8 @@ fn plans(database: &Psql) {
     plan("find", store::FIND_KEY, &format!("{user}, 'POST /orders', 'k', '\\x00', 1::float8"));
     plan("lease", store::TAKE_LEASE, &format!("{id}, 1, 30::float8"));
     let null = |count: usize| vec!["NULL"; count].join(", ");
-    plan("decide", store::DECIDE, &format!("{id}, 1, 1, {}", null(16)));
+    plan("place", store::PLACE, &null(15));
+    plan("decide", store::DECIDE, &format!("ARRAY[{id}]::uuid[], ARRAY[1], ARRAY[1], {}", null(16)));
     plan("reverse", store::REVERSE, &format!("{id}, 1, {}", null(11)));
     plan("refund", store::REFUND, &format!("{id}, 1, {}", null(4)));
     plan("purge inbox", store::PURGE_INBOX, "86400::float8, 100");

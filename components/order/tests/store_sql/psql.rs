@@ -27,12 +27,27 @@ fn literal(value: &Value) -> String {
     }
 }
 
+/// How a scalar stands in the text of an array; none for NULL.
+fn text(value: &Value) -> Option<String> {
+    Some(match value {
+        Value::Null => return None,
+        Value::Boolean(truth) => truth.to_string(),
+        Value::Int32(number) => number.to_string(),
+        Value::Int64(number) => number.to_string(),
+        Value::Float64(number) => number.to_string(),
+        Value::Text(text) | Value::Jsonb(text) | Value::Numeric(text) | Value::Uuid(text) => text.clone(),
+        Value::Bytes(bytes) => format!("\\x{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        Value::Timestamptz(micros) => swiftcart_domain::time::to_rfc3339(*micros),
+        other => panic!("{other:?} is no scalar"),
+    })
+}
+
 fn value(column: &str, text: &str) -> Value {
     let items = || text.trim_matches(['{', '}']).split(',').map(str::to_owned).collect::<Vec<_>>();
     match column {
         _ if text == "<NULL>" => Value::Null,
         "id" | "user_id" => Value::Uuid(text.into()),
-        "version" | "total_amount" | "lease_epoch" | "refund_amount" | "busy_seconds" => {
+        "call" | "version" | "total_amount" | "lease_epoch" | "refund_amount" | "busy_seconds" => {
             Value::Int64(text.parse().unwrap())
         }
         "settle_attempts" => Value::Int32(text.parse().unwrap()),
@@ -90,9 +105,30 @@ impl Psql {
 
 impl Database for Psql {
     fn transact(&self, statements: Vec<Statement>) -> Result<Vec<RowSet>, Error> {
+        self.one(&statements, literal)
+    }
+
+    /// A flush of one call: an array of one element for each parameter, NULL where the element would be.
+    fn coalesce(&self, statements: Vec<Statement>) -> Result<Vec<RowSet>, Error> {
+        let array = |value: &Value| match text(value) {
+            None => literal(value),
+            Some(text) => format!("$v${{\"{}\"}}$v$", text.replace('\\', "\\\\").replace('"', "\\\"")),
+        };
+        let mut sets = self.one(&statements, array)?;
+        let set = &mut sets[0];
+        assert_eq!(set.columns.remove(0), "call", "the first column says whose the row is");
+        for row in &mut set.rows {
+            assert_eq!(row.remove(0), Value::Int64(1), "the only call");
+        }
+        Ok(sets)
+    }
+}
+
+impl Psql {
+    fn one(&self, statements: &[Statement], param: impl Fn(&Value) -> String) -> Result<Vec<RowSet>, Error> {
         assert_eq!(statements.len(), 1, "the store makes one statement of each step");
         let statement = &statements[0];
-        let params = statement.params.iter().map(literal).collect::<Vec<_>>().join(", ");
+        let params = statement.params.iter().map(param).collect::<Vec<_>>().join(", ");
         let output =
             self.script(&format!("PREPARE p AS {};\nEXECUTE p({params});\n", statement.sql)).map_err(|error| {
                 match error.split("CONSTRAINT NAME:").nth(1) {
