@@ -48,8 +48,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
         build::components(workspace, arguments.benchmark != Benchmark::Orders)?;
     }
     if arguments.benchmark == Benchmark::Orders {
-        // What the variant over NATS calls.
+        // What the variant over NATS calls, and what the shop is compared with.
         programs.extend(build::PROVIDERS);
+        programs.push(build::BASELINE);
     }
     build::native(workspace, &programs)?;
     if matches!(arguments.benchmark, Benchmark::Orders | Benchmark::Cold) {

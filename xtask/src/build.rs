@@ -18,6 +18,8 @@ const GUESTS: &str = "tests/guests/";
 /// The native programs of a shop.
 pub(crate) const PROGRAMS: [&str; 2] = [HOST, "swiftcart-sim"];
 const HOST: &str = "swiftcart-host";
+/// The service written by hand that the shop is measured against.
+pub(crate) const BASELINE: &str = "swiftcart-baseline";
 /// The host with the feature `crash-points`.
 const CRASH_POINTS_HOST: &str = "swiftcart-host-crash-points";
 /// The provider libraries as programs, for lattices.
@@ -120,6 +122,7 @@ pub(crate) fn announce(workspace: &Workspace, command: &mut Command) {
         .env("SWIFTCART_HOST_BINARY", workspace.program(HOST))
         .env("SWIFTCART_CRASH_POINTS_HOST_BINARY", workspace.program(CRASH_POINTS_HOST))
         .env("SWIFTCART_SIM_BINARY", workspace.program("swiftcart-sim"))
+        .env("SWIFTCART_BASELINE_BINARY", workspace.program(BASELINE))
         .env("SWIFTCART_AUDIT_BINARY", workspace.program(audit::PROGRAM))
         .env("SWIFTCART_ARTIFACT_ROOT", workspace.artifacts())
         .env("SWIFTCART_GUESTS_ROOT", workspace.guests())

@@ -68,7 +68,7 @@ impl Postgres {
         let pool = pool(own, wait_limit, replans).connect_with(options.clone()).await;
         let pool = pool.map_err(|error| not_connected(&error))?;
         let flushing = self::pool(shared, wait_limit, true).connect_lazy_with(options.options(FLUSH_SETTINGS));
-        let coalescer = Coalescer::new(flushing, step_limit, wait_limit, measure.clone());
+        let coalescer = Coalescer::new(flushing, step_limit, &config, measure.clone());
         Ok(Self { pool, step_limit, measure, coalescer, unlimited })
     }
 

@@ -16,8 +16,9 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr, SqlStr};
 use tokio::sync::oneshot;
 
+use crate::config::Config;
 use crate::error::Error;
-use crate::limits::{FLUSH_BYTES, FLUSH_CALLS, FLUSHES, LANES, MAX_STATEMENTS};
+use crate::limits::{FLUSH_BYTES, FLUSH_CALLS, LANES, MAX_STATEMENTS};
 use crate::measure::Measure;
 use crate::transaction;
 use crate::value::Statement;
@@ -34,6 +35,8 @@ pub(crate) struct Coalescer {
     step_limit: Duration,
     /// How long a call waits for its flush to begin.
     wait_limit: Duration,
+    /// Of one text at the same time.
+    flushes: usize,
     measure: Measure,
     lanes: Mutex<HashMap<Box<str>, Arc<Lane>>>,
     next: AtomicU64,
@@ -44,6 +47,8 @@ pub(crate) struct Coalescer {
 struct Lane {
     texts: Vec<SqlStr>,
     only_reads: Vec<bool>,
+    /// Flushes that may run at the same time.
+    flushes: usize,
     queue: Mutex<Queue>,
 }
 
@@ -59,9 +64,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Coalescer {
-    pub(crate) fn new(pool: PgPool, step_limit: Duration, wait_limit: Duration, measure: Measure) -> Arc<Self> {
+    pub(crate) fn new(pool: PgPool, step_limit: Duration, config: &Config, measure: Measure) -> Arc<Self> {
+        let wait_limit = Duration::from_millis(config.acquire_timeout_ms);
         let (lanes, next) = (Mutex::default(), AtomicU64::new(0));
-        Arc::new(Self { pool, step_limit, wait_limit, measure, lanes, next })
+        Arc::new(Self { pool, step_limit, wait_limit, flushes: config.flushes, measure, lanes, next })
     }
 
     /// Runs the call together with those that wait beside it. See [`crate::Postgres::coalesce`].
@@ -107,7 +113,7 @@ impl Coalescer {
         if let Some(lane) = lanes.get(key.as_ref()) {
             return Ok(Arc::clone(lane));
         }
-        let lane = Arc::new(Lane::new(statements)?);
+        let lane = Arc::new(Lane::new(statements, self.flushes)?);
         if lanes.len() >= LANES {
             // Texts of versions that were swapped out, mostly. What somebody still uses comes back with its next call.
             lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
@@ -163,7 +169,7 @@ impl Coalescer {
 }
 
 impl Lane {
-    fn new(statements: &[Statement]) -> Result<Self, Error> {
+    fn new(statements: &[Statement], flushes: usize) -> Result<Self, Error> {
         if statements.len() > MAX_STATEMENTS {
             return Err(Error::Invalid(format!(
                 "{} statements in one call, at most {MAX_STATEMENTS} are allowed",
@@ -177,6 +183,7 @@ impl Lane {
         Ok(Self {
             texts: statements.iter().map(text).collect(),
             only_reads: statements.iter().map(|statement| crate::sql::only_reads(&statement.sql)).collect(),
+            flushes,
             queue: Mutex::default(),
         })
     }
@@ -185,7 +192,7 @@ impl Lane {
     fn join(&self, call: Call) -> bool {
         let mut queue = lock(&self.queue);
         queue.waiting.push_back(call);
-        let starts = queue.flushes < FLUSHES;
+        let starts = queue.flushes < self.flushes;
         queue.flushes += usize::from(starts);
         starts
     }

@@ -19,7 +19,12 @@ pub struct Config {
     #[serde_as(as = "DisplayFromStr")]
     #[serde(default = "default_max_connections")]
     pub max_connections: u32,
-    /// How long a call waits for a free connection, in milliseconds (1 to 600000).
+    /// Flushes of one text that run at the same time (1 to 64). With one, a row that somebody else has locked stops all calls of the text that share
+    /// it; with many, each carries little.
+    #[serde_as(as = "DisplayFromStr")]
+    #[serde(default = "default_flushes")]
+    pub flushes: usize,
+    /// How long a call waits for a free connection or for its flush to begin, in milliseconds (1 to 600000).
     #[serde_as(as = "DisplayFromStr")]
     #[serde(default = "default_acquire_timeout_ms")]
     pub acquire_timeout_ms: u64,
@@ -98,6 +103,7 @@ impl Config {
             }
         };
         in_range("max_connections", u64::from(self.max_connections), 1_000)?;
+        in_range("flushes", u64::try_from(self.flushes).unwrap_or(u64::MAX), 64)?;
         in_range("acquire_timeout_ms", self.acquire_timeout_ms, 600_000)?;
         in_range("statement_timeout_ms", self.statement_timeout_ms, 600_000)?;
         self.connect_options().map(drop)
@@ -123,6 +129,10 @@ impl Config {
 /// A key that is there has a value; serde's own `Option` does not read from plain strings.
 fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     String::deserialize(deserializer).map(Some)
+}
+
+fn default_flushes() -> usize {
+    2
 }
 
 fn default_max_connections() -> u32 {

@@ -43,10 +43,6 @@ pub(crate) const FLUSH_CALLS: usize = 256;
 /// Bytes of parameters in one flush, unless a single call is larger.
 pub(crate) const FLUSH_BYTES: usize = 4 * 1024 * 1024;
 
-/// Flushes of one text that run at the same time. With one, a row that is locked by somebody else would stop all calls of the text; with many,
-/// each would carry little.
-pub(crate) const FLUSHES: usize = 2;
-
 /// Texts for which a queue is kept. More than all components of a shop have.
 pub(crate) const LANES: usize = 512;
 

@@ -10,6 +10,8 @@ pub(crate) struct Built {
     pub(crate) root: PathBuf,
     pub(crate) host: PathBuf,
     pub(crate) sim: PathBuf,
+    /// The service written by hand; there when `orders` is measured.
+    pub(crate) baseline: PathBuf,
     /// The shop's components.
     pub(crate) artifacts: PathBuf,
     /// Components that exist for tests.
@@ -25,6 +27,7 @@ impl Built {
         Ok(Self {
             root: root()?,
             sim: path("SWIFTCART_SIM_BINARY")?,
+            baseline: path("SWIFTCART_BASELINE_BINARY")?,
             artifacts: path("SWIFTCART_ARTIFACT_ROOT")?,
             guests: path("SWIFTCART_GUESTS_ROOT")?,
             programs: host.parent().context("the host program has no folder")?.to_owned(),

@@ -1,7 +1,8 @@
 //! What is measured against each other. Invariant: each start has servers, databases and topics of its own, made for it and empty, so that every
 //! variant of every repeat begins with the same.
 
-pub(crate) mod nats;
+mod native;
+mod nats;
 
 use std::path::Path;
 
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::built::Built;
 use crate::cpu::{Extent, Part};
+use native::{Native, Store};
 use nats::Hosts;
 
 /// The load comes from few users; the edge still counts the requests of each.
@@ -25,6 +27,10 @@ const UNLIMITED: &str = "1000000";
 pub(crate) enum Variant {
     /// `wadm/local.yaml` on one host, as it is.
     Shop,
+    /// The service that one would write by hand (`tests/baseline`), one statement for each write.
+    NativePlain,
+    /// The same, and writes that meet go as one statement, by the library that the shop uses.
+    NativeCoalesced,
     /// The same components and libraries, every call that can go over NATS sent there: a host per component, each capability a program of its own.
     Nats,
 }
@@ -48,6 +54,7 @@ pub(crate) struct Running {
 enum Serving {
     /// The shop's own host.
     Host,
+    Native(Box<Native>),
     Spread(Box<Hosts>),
 }
 
@@ -58,12 +65,23 @@ impl Running {
         let folder = data.path().join("shop");
         let options = match variant {
             Variant::Shop => shop_options(built, &folder, cache),
-            Variant::Nats => ShopOptions::new(&folder, &built.sim),
+            Variant::NativePlain | Variant::NativeCoalesced | Variant::Nats => {
+                let mut options = ShopOptions::new(&folder, &built.sim);
+                options.nats = variant == Variant::Nats;
+                options
+            }
         };
         let shop = Shop::start(options).await?;
         let mut addresses = shop.addresses().clone();
         let serving = match variant {
             Variant::Shop => Serving::Host,
+            Variant::NativePlain | Variant::NativeCoalesced => {
+                let store = if variant == Variant::NativePlain { Store::Plain } else { Store::Coalesced };
+                let native = Native::start(&shop, &built.baseline, store).await?;
+                eprintln!("  {} serves at {}", variant.name(), native.address());
+                addresses = native.addresses().clone();
+                Serving::Native(Box::new(native))
+            }
             Variant::Nats => {
                 let spread = Hosts::start(&shop, built, &data.path().join("lattice"), cache).await?;
                 addresses.edge_url = Some(spread.edge_url().to_owned());
@@ -96,6 +114,7 @@ impl Running {
                 let host = shop.host.as_ref().and_then(|host| host.process()).context("the host is not running")?;
                 parts.push(Part::new("host", host.pid, Extent::Own));
             }
+            Serving::Native(native) => parts.push(Part::new("baseline", native.pid(), Extent::Own)),
             Serving::Spread(spread) => parts.extend(spread.parts()),
         }
         Ok(parts)
@@ -105,6 +124,7 @@ impl Running {
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         let stopped = match self.serving {
             Serving::Host => Ok(()),
+            Serving::Native(native) => native.stop().await,
             Serving::Spread(spread) => spread.stop().await,
         };
         self.shop.stop().await?;

@@ -13,13 +13,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use crypto_box::SecretKey;
 use swiftcart_support::client::Client;
 use swiftcart_support::lattice::Lattice;
 use swiftcart_support::service::{LatticeHost, LatticeHostOptions};
-use swiftcart_support::shop::{Application, Shop, host_secrets, machine_configs, store_configs};
+use swiftcart_support::shop::{Application, Shop, host_secrets, machine_configs, seal_keys, store_configs};
 use swiftcart_support::{Lifetime, Place, eventually};
 
 use super::unlimited;
@@ -74,8 +71,7 @@ impl Hosts {
         let nats_url = addresses.nats_url.as_deref().context("there is no NATS")?;
         let place = Place::open(data, Lifetime::WithParent)?;
         let edge = SocketAddr::from(([127, 0, 0, 1], place.port("edge")?));
-        let seal = SecretKey::from(key_bytes());
-        let seal_public = STANDARD.encode(seal.public_key().as_bytes());
+        let (seal_public, seal_secret) = seal_keys(&place)?;
         let manifest = Application::read(&built.root.join("wadm/local.yaml"))?;
         let mut commands = Commands::read(manifest.document())?;
         commands.configs.extend(machine_configs(addresses, edge, &seal_public, &unlimited()));
@@ -88,7 +84,7 @@ impl Hosts {
         for name in HOSTS {
             let mut options = LatticeHostOptions::new(name, &built.host, nats_url, &built.artifacts);
             options.migrations_root = Some(built.root.join("migrations"));
-            options.environment = host_secrets(addresses, STANDARD.encode(seal.to_bytes()));
+            options.environment = host_secrets(addresses, seal_secret.clone());
             options.environment.extend(
                 [
                     ("SWIFTCART_HOST_CACHE_DIR", cache.display().to_string()),
@@ -162,11 +158,4 @@ impl Hosts {
         }
         Ok(())
     }
-}
-
-/// A key of this run: no mail outlives it. Two random UUIDs hold 244 random bits.
-fn key_bytes() -> [u8; 32] {
-    let mut bytes = [0; 32];
-    bytes.chunks_exact_mut(16).for_each(|half| half.copy_from_slice(uuid::Uuid::new_v4().as_bytes()));
-    bytes
 }
