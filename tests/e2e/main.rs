@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         refund::a_refund_survives_a_psp_that_is_away,
         refund::a_charge_that_was_left_open_is_settled,
         refund::a_refund_that_is_refused_is_failed,
+        refund::a_refund_that_the_psp_fails_is_shown,
         refund::an_end_that_comes_first_bars_the_confirmation,
         refund::what_cannot_be_honoured_is_rejected_for_good,
         webhooks::only_a_signature_opens_the_door,

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use swiftcart_support::eventually;
 use uuid::Uuid;
 
+use crate::happy::same_shape;
 use crate::shop::{E2e, SOON, order_id, problem};
+use crate::webhooks::{listen, refund_by_hand};
 
 /// Publishes the end of an order as the order service would, from its confirmation or from nothing.
 async fn publish_end(e2e: &E2e, order: &str, cancelled: bool, confirmed: &Value) -> anyhow::Result<()> {
@@ -210,16 +212,76 @@ pub(crate) async fn a_charge_that_was_left_open_is_settled(e2e: &mut E2e) -> any
     .await
 }
 
-/// Goal: what the PSP refuses for good stays visible and is not told as given back. Method: a simulator that refuses refunds.
+/// Checks that an order's refund came to nothing, that this is told by one event, and that the buyer sees it; gives the event.
+pub(crate) async fn refund_failed(e2e: &E2e, buyer: &str, order: &str, amount: i64) -> anyhow::Result<Value> {
+    refund_is(e2e, order, "failed").await?;
+    let told = eventually(SOON, "the event of the failed refund", async || {
+        let mut found = e2e.broker.with_key("payments.refund-failed.v1", order).await?;
+        ensure!(found.len() == 1, "{} events", found.len());
+        found.pop().context("none")
+    })
+    .await?;
+    let event: Value = serde_json::from_slice(told.payload().context("no payload")?)?;
+    ensure!(event["refund"]["amount"] == amount && event["orderId"] == *order, "{event}");
+    eventually(SOON, "the failed refund to be shown", async || {
+        let shown = e2e.client.get_order(buyer, order).await?.expect_status(200)?.json()?;
+        ensure!(shown["refund"] == json!({"state": "failed", "amount": amount}), "{shown}");
+        Ok(())
+    })
+    .await?;
+    Ok(event)
+}
+
+/// Goal: what the PSP refuses for good has an end: it is not told as given back, the buyer sees that it failed, an event and a metric tell whoever must act,
+/// and once it is given back by hand that is shown. Method: a simulator that refuses refunds, then a refund made at the PSP.
 pub(crate) async fn a_refund_that_is_refused_is_failed(e2e: &mut E2e) -> anyhow::Result<()> {
     let sku = e2e.product(100, 5).await?;
     let sold = sold(e2e, &sku, 1).await?;
     e2e.client.psp_faults(&json!({"refuse_refunds": true})).await?;
     sold.cancel(e2e).await?;
-    let order = sold.order;
-    refund_is(e2e, &order, "failed").await?;
+    let Sold { order, buyer, .. } = sold;
+    let event = refund_failed(e2e, &buyer, &order, 100).await?;
+    let golden = include_str!("../golden/events/payments.refund-failed.v1.no-refund.json");
+    same_shape(&event, &serde_json::from_str(golden)?, "event")?;
+    ensure!(event["refund"]["reason"].as_str().is_some_and(|why| why.contains("charge_disputed")), "{event}");
     drained(e2e, "payment", "orders.cancelled.v1").await?;
-    ensure!(e2e.broker.with_key("payments.refunded.v1", &order).await?.is_empty(), "an event");
+    ensure!(e2e.broker.with_key("payments.refunded.v1", &order).await?.is_empty(), "told as given back");
+    // What the alert of docs/operations.md looks at.
+    let labels = [("topic", "payments.refund-failed.v1"), ("group", "order"), ("outcome", "ok")];
+    ensure!(e2e.client.metric("swiftcart_kafka_handled_total", &labels).await? >= 1.0, "nothing to alert on");
+    e2e.client.psp_faults(&json!({})).await?;
+    listen(e2e, json!({})).await?;
+    refund_by_hand(e2e, &order).await?;
+    given_back_once(e2e, &order, 100).await?;
+    refund_shown(e2e, &buyer, &order, 100).await
+}
+
+/// Goal: a refund that the PSP first takes and then decides as failed ends in the same way, told by the PSP's own event or found by the sweep. Method: the
+/// simulator leaves refunds pending, then decides them; once it posts its events and once it says nothing.
+pub(crate) async fn a_refund_that_the_psp_fails_is_shown(e2e: &mut E2e) -> anyhow::Result<()> {
+    let sku = e2e.product(100, 5).await?;
+    for told in [true, false] {
+        let Sold { order, buyer, .. } = {
+            let sold = sold(e2e, &sku, 1).await?;
+            if told {
+                listen(e2e, json!({})).await?;
+            } else {
+                e2e.client.psp_webhooks(&json!({})).await?;
+            }
+            e2e.client.psp_faults(&json!({"pend_refunds": true})).await?;
+            sold.cancel(e2e).await?;
+            sold
+        };
+        let waiting = eventually(SOON, "the refund at the PSP", async || {
+            let books = e2e.client.psp_ledger().await?["orders"][&order].clone();
+            books["refundsPending"][0].as_str().map(str::to_owned).with_context(|| format!("none yet: {books}"))
+        })
+        .await?;
+        refund_is(e2e, &order, "pending").await?;
+        e2e.client.psp_decide_refund(&waiting, "failed").await?;
+        let event = refund_failed(e2e, &buyer, &order, 100).await?;
+        ensure!(event["refund"]["refundId"] == *waiting, "{event}");
+    }
     Ok(())
 }
 

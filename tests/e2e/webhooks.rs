@@ -10,7 +10,7 @@ use swiftcart_support::client::{Answer, http_client, send};
 use swiftcart_support::eventually;
 use uuid::Uuid;
 
-use crate::refund::{given_back_once, refund_is, refund_row};
+use crate::refund::{given_back_once, refund_failed, refund_is, refund_row, refund_shown};
 use crate::shop::{E2e, SOON, order_id, problem};
 
 fn now() -> anyhow::Result<i64> {
@@ -26,7 +26,7 @@ async fn post(e2e: &E2e, signature: Option<&str>, body: &str) -> anyhow::Result<
 }
 
 /// The simulator posts to the shop from now on.
-async fn listen(e2e: &E2e, faults: Value) -> anyhow::Result<()> {
+pub(crate) async fn listen(e2e: &E2e, faults: Value) -> anyhow::Result<()> {
     let edge = e2e.shop.addresses().edge_url.clone().context("no edge")?;
     let mut delivery = json!({"url": format!("{edge}/webhooks/stripe")});
     if let (Some(delivery), Value::Object(faults)) = (delivery.as_object_mut(), faults) {
@@ -77,26 +77,29 @@ pub(crate) async fn only_a_signature_opens_the_door(e2e: &mut E2e) -> anyhow::Re
     Ok(())
 }
 
+/// Gives an order's money back in the PSP's console.
+pub(crate) async fn refund_by_hand(e2e: &E2e, order: &str) -> anyhow::Result<()> {
+    let intent = e2e.client.psp_ledger().await?["orders"][order]["intents"][0].clone();
+    let addresses = e2e.shop.addresses();
+    let request = http_client()
+        .build()?
+        .post(format!("{}/v1/refunds", addresses.psp_base_url))
+        .bearer_auth(&addresses.psp_secret_key)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(format!("payment_intent={}", intent.as_str().context("no intent")?));
+    send(request).await?.expect_status(200).map(drop)
+}
+
 /// Goal: a refund that somebody made in the PSP's console is told to the shop. Method: the test refunds at the simulator, which posts its events twice
 /// and out of order.
 pub(crate) async fn a_refund_by_hand_is_heard_of(e2e: &mut E2e) -> anyhow::Result<()> {
     let (order, _) = bought(e2e).await?;
     listen(e2e, json!({"duplicate": true, "reorder": true})).await?;
-    let intent = e2e.client.psp_ledger().await?["orders"][&order]["intents"][0].clone();
-    let addresses = e2e.shop.addresses();
-    let answer = http_client()
-        .build()?
-        .post(format!("{}/v1/refunds", addresses.psp_base_url))
-        .bearer_auth(&addresses.psp_secret_key)
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(format!("payment_intent={}", intent.as_str().context("no intent")?))
-        .send()
-        .await?;
-    ensure!(answer.status() == 200, "{}", answer.status());
+    refund_by_hand(e2e, &order).await?;
     given_back_once(e2e, &order, 100).await
 }
 
-/// Goal: a refund that is on its way ends when the PSP says so, and one that comes back is owed again. Method: the simulator leaves refunds pending, then
+/// Goal: a refund that is on its way ends when the PSP says so, and one that comes back is shown as failed. Method: the simulator leaves refunds pending, then
 /// decides them.
 pub(crate) async fn a_refund_on_its_way_ends_with_the_event(e2e: &mut E2e) -> anyhow::Result<()> {
     let (order, buyer) = bought(e2e).await?;
@@ -111,6 +114,8 @@ pub(crate) async fn a_refund_on_its_way_ends_with_the_event(e2e: &mut E2e) -> an
     refund_is(e2e, &order, "pending").await?;
     e2e.client.psp_decide_refund(&waiting, "succeeded").await?;
     given_back_once(e2e, &order, 100).await?;
+    refund_shown(e2e, &buyer, &order, 100).await?;
+    // The buyer's bank sends it back.
     e2e.client.psp_decide_refund(&waiting, "failed").await?;
-    refund_is(e2e, &order, "failed").await
+    refund_failed(e2e, &buyer, &order, 100).await.map(drop)
 }

@@ -6,6 +6,7 @@
 
 mod bindings;
 pub mod email;
+pub mod kafka;
 pub mod postgres;
 pub mod redis;
 pub mod trace;

@@ -20,7 +20,7 @@ pub trait Event: Serialize + DeserializeOwned {
     /// The CloudEvents source.
     const SOURCE: &'static str;
 
-    /// Its id: one per order and type.
+    /// Its id: one per order and type, and for those of refunds one per refund that the PSP has an id for.
     fn event_id(&self) -> Uuid;
     /// RFC 3339.
     fn occurred_at(&self) -> &str;
@@ -45,6 +45,8 @@ pub enum EventType {
     PaymentFailed,
     /// The PSP gave the money back.
     PaymentRefunded,
+    /// The PSP will not give the money back, or what it gave has come back.
+    PaymentRefundFailed,
     /// Inventory cannot honour a confirmed order.
     InventoryRejected,
 }
@@ -60,6 +62,7 @@ impl EventType {
             Self::PaymentSucceeded => "PaymentSucceeded",
             Self::PaymentFailed => "PaymentFailed",
             Self::PaymentRefunded => "PaymentRefunded",
+            Self::PaymentRefundFailed => "PaymentRefundFailed",
             Self::InventoryRejected => "InventoryRejected",
         }
     }
@@ -204,6 +207,19 @@ pub struct Refund {
     pub amount: u64,
 }
 
+/// A refund that came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedRefund {
+    /// The PSP's id, if it ever made one of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund_id: Option<String>,
+    /// What is still owed, in minor units.
+    pub amount: u64,
+    /// For people.
+    pub reason: String,
+}
+
 /// `payments.succeeded.v1`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -253,6 +269,24 @@ pub struct PaymentRefunded {
     pub payment: Payment,
     /// What was given back.
     pub refund: Refund,
+}
+
+/// `payments.refund-failed.v1`: somebody has to give the money back by hand. A [`PaymentRefunded`] tells if that happens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PaymentRefundFailed {
+    /// One per refund.
+    pub event_id: Uuid,
+    /// Always `PaymentRefundFailed`.
+    pub event_type: EventType,
+    /// RFC 3339, UTC.
+    pub occurred_at: String,
+    /// The order.
+    pub order_id: Uuid,
+    /// What had been charged.
+    pub payment: Payment,
+    /// What was not given back.
+    pub refund: FailedRefund,
 }
 
 /// One line that inventory cannot honour.
@@ -332,6 +366,8 @@ event!(PaymentFailed, "payments.failed.v1", "/swiftcart/payment", |it| it.order_
     { order_id: Uuid, payment: Option<Payment> }, order: order_id);
 event!(PaymentRefunded, "payments.refunded.v1", "/swiftcart/payment", |it| it.order_id,
     { order_id: Uuid, payment: Payment, refund: Refund }, order: order_id);
+event!(PaymentRefundFailed, "payments.refund-failed.v1", "/swiftcart/payment", |it| it.order_id,
+    { order_id: Uuid, payment: Payment, refund: FailedRefund }, order: order_id);
 event!(InventoryRejected, "inventory.rejected.v1", "/swiftcart/inventory", |it| it.order_id,
     { order_id: Uuid, lines: Vec<Shortage> }, order: order_id);
 

@@ -29,6 +29,12 @@ pub fn event_id(order_id: &Uuid, event_type: &str) -> Uuid {
     Uuid::new_v5(order_id, event_type.as_bytes())
 }
 
+/// The id of an event about one of several refunds of an order.
+#[must_use]
+pub fn refund_event_id(order_id: &Uuid, event_type: &str, refund_id: &str) -> Uuid {
+    event_id(order_id, &format!("{event_type} {refund_id}"))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]

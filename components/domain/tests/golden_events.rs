@@ -80,6 +80,19 @@ fn every_event_has_its_golden_form() {
     golden("payments.failed.v1.no-payment.json", &PaymentFailed::new(AT, ORDER, None));
     let refund = Refund { refund_id: "re_9".into(), amount: 2648 };
     golden("payments.refunded.v1.json", &PaymentRefunded::new(AT, ORDER, payment(paid, None), refund));
+    let refused = |refund_id: Option<&str>| FailedRefund {
+        refund_id: refund_id.map(str::to_owned),
+        amount: 2648,
+        reason: "the PSP answered a refund with 400, type invalid_request_error, code charge_disputed".into(),
+    };
+    golden(
+        "payments.refund-failed.v1.json",
+        &PaymentRefundFailed::new(AT, ORDER, payment(paid, None), refused(Some("re_9"))),
+    );
+    golden(
+        "payments.refund-failed.v1.no-refund.json",
+        &PaymentRefundFailed::new(AT, ORDER, payment(paid, None), refused(None)),
+    );
     let short = Shortage { sku: "SKU-123".into(), requested: 2, available: 1 };
     golden("inventory.rejected.v1.json", &InventoryRejected::new(AT, ORDER, vec![short]));
 }

@@ -1,6 +1,6 @@
 //! What can go wrong, by what the caller may do about it. Invariant: "nothing was done", "it is not known" and "our own bug" are never mixed up.
 
-use swiftcart_capabilities::{postgres, redis};
+use swiftcart_capabilities::{kafka, postgres, redis};
 
 use crate::model::Shortage;
 
@@ -101,21 +101,7 @@ pub enum CatalogError {
     Failed(#[from] Error),
 }
 
-/// Why an event was not handled, and so what becomes of it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConsumeError {
-    /// May work later.
-    #[error("retry: {0}")]
-    Retry(String),
-    /// Will never work.
-    #[error("reject: {0}")]
-    Reject(String),
-    /// Something that every message needs is down.
-    #[error("dependency down: {0}")]
-    DependencyDown(String),
-}
-
-impl From<Error> for ConsumeError {
+impl From<Error> for kafka::Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::Unavailable(reason) => Self::DependencyDown(reason),

@@ -3,13 +3,14 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use swiftcart_capabilities::kafka::Failure;
 use swiftcart_capabilities::{postgres, redis, trace};
 use swiftcart_domain::ids;
 use uuid::Uuid;
 use wasmcloud_component::wasi::{config, keyvalue, logging};
 
 use crate::counters::Lua;
-use crate::error::{CatalogError, ConsumeError, Error, QuoteError, ReserveError};
+use crate::error::{CatalogError, Error, QuoteError, ReserveError};
 use crate::model;
 use crate::ports::{Cache, Surroundings};
 use crate::service::Inventory;
@@ -185,12 +186,14 @@ impl catalog::Guest for Component {
 impl kafka::handler::Guest for Component {
     fn handle(message: kafka::handler::Message) -> Result<(), kafka::handler::Failure> {
         let handled = inventory()
-            .map_err(ConsumeError::from)
+            .map_err(Failure::from)
             .and_then(|inventory| inventory.consume(&message.topic, &message.payload));
-        handled.map_err(|error| match error {
-            ConsumeError::Retry(reason) => kafka::handler::Failure::Retry(reason),
-            ConsumeError::Reject(reason) => kafka::handler::Failure::Reject(reason),
-            ConsumeError::DependencyDown(reason) => kafka::handler::Failure::DependencyDown(reason),
+        handled.map_err(|failure| {
+            failure.told(
+                kafka::handler::Failure::Retry,
+                kafka::handler::Failure::Reject,
+                kafka::handler::Failure::DependencyDown,
+            )
         })
     }
 }

@@ -6,10 +6,11 @@ mod drift;
 mod saga;
 
 use serde_json::Value;
+use swiftcart_capabilities::kafka::Failure;
 use swiftcart_domain::event::{Item, Order, OrderConfirmed, OrderFailed, OrderFailure, OrderPayment, PaymentStatus};
 use uuid::Uuid;
 
-use crate::error::{CatalogError, ConsumeError, Error, QuoteError, ReserveError};
+use crate::error::{CatalogError, Error, QuoteError, ReserveError};
 use crate::fake::{Audit, Fail, Meanwhile, World};
 use crate::model::{AdjustmentKey, Line, Reason, Shortage};
 
@@ -237,9 +238,9 @@ fn poison_is_rejected_and_trouble_is_classed() {
         confirmed(ORDER, &[("A", 1), ("A", 1)]),
         confirmed(ORDER, &[("A", 1), ("X", 1)]),
     ] {
-        assert!(matches!(inventory.consume("orders.confirmed.v1", &payload), Err(ConsumeError::Reject(_))));
+        assert!(matches!(inventory.consume("orders.confirmed.v1", &payload), Err(Failure::Reject(_))));
     }
-    assert!(matches!(inventory.consume("other", b""), Err(ConsumeError::Reject(_))));
+    assert!(matches!(inventory.consume("other", b""), Err(Failure::Reject(_))));
     assert!(world.inbox.borrow().is_empty());
     for (step, fail, down) in
         [(0, Fail::Before, true), (1, Fail::Before, true), (0, Fail::After, false), (1, Fail::After, false)]
@@ -247,8 +248,8 @@ fn poison_is_rejected_and_trouble_is_classed() {
         let world = World::stocked(&[("A", 5)]);
         world.fuse.set(Some((step, fail)));
         let error = world.inventory().consume("orders.confirmed.v1", &confirmed(ORDER, &[("A", 1)])).unwrap_err();
-        assert_eq!(matches!(error, ConsumeError::DependencyDown(_)), down, "{error}");
-        assert_eq!(matches!(error, ConsumeError::Retry(_)), !down, "{error}");
+        assert_eq!(matches!(error, Failure::DependencyDown(_)), down, "{error}");
+        assert_eq!(matches!(error, Failure::Retry(_)), !down, "{error}");
     }
 }
 

@@ -6,7 +6,6 @@ use swiftcart_domain::outbox::DECIDED_BY;
 use swiftcart_domain::seal::{self, SecretKey};
 use wasmcloud_component::wasi::config;
 
-use crate::error::Error;
 use crate::service::{Incoming, Notification};
 use crate::store::Sql;
 use exports::swiftcart::{kafka, timer};
@@ -56,10 +55,12 @@ impl kafka::handler::Guest for Component {
             sealed_email: header(seal::HEADER),
             decided_by: header(DECIDED_BY),
         };
-        notification().consume(&incoming).map_err(|error| match error {
-            Error::Retry(reason) => kafka::handler::Failure::Retry(reason),
-            Error::Reject(reason) => kafka::handler::Failure::Reject(reason),
-            Error::DependencyDown(reason) => kafka::handler::Failure::DependencyDown(reason),
+        notification().consume(&incoming).map_err(|failure| {
+            failure.told(
+                kafka::handler::Failure::Retry,
+                kafka::handler::Failure::Reject,
+                kafka::handler::Failure::DependencyDown,
+            )
         })
     }
 }

@@ -1,8 +1,8 @@
 //! What the use case needs from outside besides the mail server. Invariant: each method is one atomic step.
 
+use swiftcart_capabilities::kafka::Failure;
 use uuid::Uuid;
 
-use crate::error::Error;
 use crate::model::Kind;
 
 /// Which mail an event asks for.
@@ -37,11 +37,11 @@ pub enum End {
 /// The database.
 pub trait Store {
     /// Writes the mail's row before it is sent. A refused mail may be tried again: somebody replayed its event.
-    fn begin(&self, wanted: &Wanted, message_id: &str) -> Result<Begun, Error>;
+    fn begin(&self, wanted: &Wanted, message_id: &str) -> Result<Begun, Failure>;
     /// Notes the end; with the inbox row if it was sent.
-    fn finish(&self, wanted: &Wanted, end: End) -> Result<(), Error>;
+    fn finish(&self, wanted: &Wanted, end: End) -> Result<(), Failure>;
     /// Notes that there is nobody to write to, with the inbox row.
-    fn unaddressed(&self, wanted: &Wanted, message_id: &str) -> Result<(), Error>;
+    fn unaddressed(&self, wanted: &Wanted, message_id: &str) -> Result<(), Failure>;
     /// Deletes up to a batch of rows past their retention; how many.
-    fn prune(&self) -> Result<u64, Error>;
+    fn prune(&self) -> Result<u64, Failure>;
 }

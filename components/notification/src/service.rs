@@ -2,11 +2,12 @@
 //! sends again only what nobody can know to be sent.
 
 use swiftcart_capabilities::email::{self, Header, Mailer, Message};
+use swiftcart_capabilities::kafka::Failure;
 use swiftcart_domain::event::{self, Event, Order, OrderCancelled, OrderConfirmed, OrderFailed};
 use swiftcart_domain::outbox::DecidedBy;
 use swiftcart_domain::seal::{self, SecretKey};
 
-use crate::error::{Error, without_addresses};
+use crate::error::without_addresses;
 use crate::model::{self, Kind};
 use crate::ports::{Begun, End, Store, Wanted};
 
@@ -42,8 +43,8 @@ impl<S: Store, M: Mailer> Notification<S, M> {
     /// Handles one event.
     ///
     /// # Errors
-    /// [`Error`] says what becomes of the message.
-    pub fn consume(&self, incoming: &Incoming<'_>) -> Result<(), Error> {
+    /// [`Failure`] says what becomes of the message.
+    pub fn consume(&self, incoming: &Incoming<'_>) -> Result<(), Failure> {
         match incoming.topic {
             OrderConfirmed::TOPIC => {
                 let event: OrderConfirmed = decode(incoming.payload)?;
@@ -74,18 +75,18 @@ impl<S: Store, M: Mailer> Notification<S, M> {
                     model::cancelled(&event.order),
                 )
             }
-            other => Err(Error::Reject(format!("notification does not consume the topic {other}"))),
+            other => Err(Failure::Reject(format!("notification does not consume the topic {other}"))),
         }
     }
 
     /// One tick of a timer; how many things were done.
     ///
     /// # Errors
-    /// [`Error`]; `Reject` for a timer that is not ours.
-    pub fn tick(&self, timer: &str) -> Result<u32, Error> {
+    /// [`Failure`]; `Reject` for a timer that is not ours.
+    pub fn tick(&self, timer: &str) -> Result<u32, Failure> {
         match timer {
             RETENTION => self.store.prune().map(|rows| u32::try_from(rows).unwrap_or(u32::MAX)),
-            other => Err(Error::Reject(format!("notification has no timer {other}"))),
+            other => Err(Failure::Reject(format!("notification has no timer {other}"))),
         }
     }
 
@@ -96,7 +97,7 @@ impl<S: Store, M: Mailer> Notification<S, M> {
         order: &Order,
         sealed: Option<&str>,
         mail: (String, String),
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failure> {
         let wanted = Wanted { event_id, order_id: order.order_id, kind };
         let message_id = model::message_id(kind, order.order_id, &self.message_id_domain);
         let Some(sealed) = sealed else {
@@ -121,10 +122,10 @@ impl<S: Store, M: Mailer> Notification<S, M> {
         match self.mailer.send(&message) {
             Ok(()) => self.store.finish(&wanted, End::Sent),
             Err(email::Error::Unavailable(reason)) => {
-                Err(Error::DependencyDown(format!("mail server: {}", without_addresses(&reason))))
+                Err(Failure::DependencyDown(format!("mail server: {}", without_addresses(&reason))))
             }
             Err(email::Error::Uncertain(reason)) => {
-                Err(Error::Retry(format!("mail server, outcome unknown: {}", without_addresses(&reason))))
+                Err(Failure::Retry(format!("mail server, outcome unknown: {}", without_addresses(&reason))))
             }
             Err(email::Error::Rejected(reason)) => {
                 self.refused(&wanted, "the mail server refused it for good", &reason)
@@ -133,19 +134,19 @@ impl<S: Store, M: Mailer> Notification<S, M> {
         }
     }
 
-    fn refused(&self, wanted: &Wanted, what: &str, reason: &str) -> Result<(), Error> {
+    fn refused(&self, wanted: &Wanted, what: &str, reason: &str) -> Result<(), Failure> {
         self.store.finish(wanted, End::Refused)?;
-        Err(Error::Reject(format!("{what}: {}", without_addresses(reason))))
+        Err(Failure::Reject(format!("{what}: {}", without_addresses(reason))))
     }
 
-    fn open(&self, sealed: &str) -> Result<String, Error> {
+    fn open(&self, sealed: &str) -> Result<String, Failure> {
         // Without a key no message can be handled, and none of them is to blame.
-        let key = self.secret_key.as_ref().map_err(|reason| Error::DependencyDown(reason.clone()))?;
+        let key = self.secret_key.as_ref().map_err(|reason| Failure::DependencyDown(reason.clone()))?;
         let address = seal::from_header(sealed).and_then(|sealed| seal::open(key, &sealed));
-        address.map_err(|error| Error::Reject(format!("header {}: {error}", seal::HEADER)))
+        address.map_err(|error| Failure::Reject(format!("header {}: {error}", seal::HEADER)))
     }
 }
 
-fn decode<E: Event>(payload: &[u8]) -> Result<E, Error> {
-    event::decode(payload).map_err(|error| Error::Reject(error.to_string()))
+fn decode<E: Event>(payload: &[u8]) -> Result<E, Failure> {
+    event::decode(payload).map_err(|error| Failure::Reject(error.to_string()))
 }

@@ -1,8 +1,8 @@
 //! The port [`Store`] as SQL. Invariant: every method is one statement; no parameter ever holds an address.
 
+use swiftcart_capabilities::kafka::Failure;
 use swiftcart_capabilities::postgres::{Database, RowExt as _, Value, statement, uuid};
 
-use crate::error::Error;
 use crate::ports::{Begun, End, Store, Wanted};
 
 /// The inbox's name of this consumer.
@@ -43,7 +43,7 @@ fn named(wanted: &Wanted) -> Vec<Value> {
 }
 
 impl<D: Database> Store for Sql<D> {
-    fn begin(&self, wanted: &Wanted, message_id: &str) -> Result<Begun, Error> {
+    fn begin(&self, wanted: &Wanted, message_id: &str) -> Result<Begun, Failure> {
         let mut params = named(wanted);
         params.push(message_id.into());
         let rows = self.0.run(statement(BEGIN, params))?;
@@ -51,7 +51,7 @@ impl<D: Database> Store for Sql<D> {
         Ok(if row.get("send")? { Begun::Send(row.get("message_id")?) } else { Begun::Over })
     }
 
-    fn finish(&self, wanted: &Wanted, end: End) -> Result<(), Error> {
+    fn finish(&self, wanted: &Wanted, end: End) -> Result<(), Failure> {
         let mut params = named(wanted);
         let state = match end {
             End::Sent => "sent",
@@ -62,14 +62,14 @@ impl<D: Database> Store for Sql<D> {
         Ok(())
     }
 
-    fn unaddressed(&self, wanted: &Wanted, message_id: &str) -> Result<(), Error> {
+    fn unaddressed(&self, wanted: &Wanted, message_id: &str) -> Result<(), Failure> {
         let mut params = named(wanted);
         params.extend([message_id.into(), CONSUMER.into()]);
         self.0.run(statement(UNADDRESSED, params))?;
         Ok(())
     }
 
-    fn prune(&self) -> Result<u64, Error> {
+    fn prune(&self) -> Result<u64, Failure> {
         Ok(self.0.run(statement(PRUNE, vec![PRUNE_BATCH.into()]))?.only()?.get("pruned")?)
     }
 }

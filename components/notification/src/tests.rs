@@ -6,13 +6,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use swiftcart_capabilities::email::{self, Mailer, Message};
+use swiftcart_capabilities::kafka::Failure;
 use swiftcart_domain::event::{
     Item, Order, OrderCancelled, OrderConfirmed, OrderFailed, OrderFailure, OrderPayment, PaymentStatus,
 };
 use swiftcart_domain::seal::{self, SecretKey};
 use uuid::Uuid;
 
-use crate::error::{Error, without_addresses};
+use crate::error::without_addresses;
 use crate::model::Kind;
 use crate::ports::{Begun, End, Store, Wanted};
 use crate::service::{Incoming, Notification};
@@ -32,7 +33,7 @@ struct Rows {
 }
 
 impl Store for &Rows {
-    fn begin(&self, wanted: &Wanted, message_id: &str) -> Result<Begun, Error> {
+    fn begin(&self, wanted: &Wanted, message_id: &str) -> Result<Begun, Failure> {
         let mut mails = self.mails.borrow_mut();
         let mail = mails.entry((wanted.order_id, wanted.kind.as_str())).or_insert(("sending", message_id.to_owned()));
         if mail.0 == "refused" {
@@ -40,9 +41,9 @@ impl Store for &Rows {
         }
         Ok(if mail.0 == "sending" { Begun::Send(mail.1.clone()) } else { Begun::Over })
     }
-    fn finish(&self, wanted: &Wanted, end: End) -> Result<(), Error> {
+    fn finish(&self, wanted: &Wanted, end: End) -> Result<(), Failure> {
         if self.fail_finish.take() {
-            return Err(Error::DependencyDown("gone".to_owned()));
+            return Err(Failure::DependencyDown("gone".to_owned()));
         }
         let state = if end == End::Sent { "sent" } else { "refused" };
         self.mails.borrow_mut().get_mut(&(wanted.order_id, wanted.kind.as_str())).unwrap().0 = state;
@@ -51,7 +52,7 @@ impl Store for &Rows {
         }
         Ok(())
     }
-    fn unaddressed(&self, wanted: &Wanted, message_id: &str) -> Result<(), Error> {
+    fn unaddressed(&self, wanted: &Wanted, message_id: &str) -> Result<(), Failure> {
         self.mails
             .borrow_mut()
             .entry((wanted.order_id, wanted.kind.as_str()))
@@ -59,7 +60,7 @@ impl Store for &Rows {
         self.inbox.borrow_mut().push(wanted.event_id);
         Ok(())
     }
-    fn prune(&self) -> Result<u64, Error> {
+    fn prune(&self) -> Result<u64, Failure> {
         Ok(3)
     }
 }
@@ -130,7 +131,7 @@ impl Scene {
         payload: &[u8],
         sealed_email: Option<&str>,
         decided_by: Option<&str>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failure> {
         let notification = Notification {
             store: &self.rows,
             mailer: &self.server,
@@ -139,7 +140,7 @@ impl Scene {
         };
         notification.consume(&Incoming { topic, payload, sealed_email, decided_by })
     }
-    fn confirm(&self) -> Result<(), Error> {
+    fn confirm(&self) -> Result<(), Failure> {
         self.deliver("orders.confirmed.v1", &confirmed(), Some(&sealed()), Some("request"))
     }
     fn state(&self, kind: Kind) -> Option<&'static str> {
@@ -224,7 +225,7 @@ fn without_an_address_there_is_nothing_to_do_and_that_is_recorded() {
 fn a_crash_after_sending_sends_again_under_the_same_message_id() {
     let scene = Scene::default();
     scene.rows.fail_finish.set(true);
-    assert_eq!(scene.confirm(), Err(Error::DependencyDown("gone".to_owned())));
+    assert_eq!(scene.confirm(), Err(Failure::DependencyDown("gone".to_owned())));
     assert_eq!(scene.state(Kind::OrderConfirmed), Some("sending"));
     assert_eq!(scene.confirm(), Ok(()));
     assert_eq!(scene.confirm(), Ok(()));
@@ -239,10 +240,13 @@ fn what_the_mail_server_says_decides_and_its_addresses_are_struck_out() {
     let clean = "550 5.1.1 <address> no such user <address>";
     assert_eq!(without_addresses(&text), clean);
     for (answer, expected) in [
-        (email::Error::Unavailable(text.clone()), Error::DependencyDown(format!("mail server: {clean}"))),
-        (email::Error::Uncertain(text.clone()), Error::Retry(format!("mail server, outcome unknown: {clean}"))),
-        (email::Error::Rejected(text.clone()), Error::Reject(format!("the mail server refused it for good: {clean}"))),
-        (email::Error::Invalid(text.clone()), Error::Reject(format!("the mail is malformed: {clean}"))),
+        (email::Error::Unavailable(text.clone()), Failure::DependencyDown(format!("mail server: {clean}"))),
+        (email::Error::Uncertain(text.clone()), Failure::Retry(format!("mail server, outcome unknown: {clean}"))),
+        (
+            email::Error::Rejected(text.clone()),
+            Failure::Reject(format!("the mail server refused it for good: {clean}")),
+        ),
+        (email::Error::Invalid(text.clone()), Failure::Reject(format!("the mail is malformed: {clean}"))),
     ] {
         let scene = Scene::default();
         *scene.server.next.borrow_mut() = Some(answer);
@@ -256,7 +260,7 @@ fn what_the_mail_server_says_decides_and_its_addresses_are_struck_out() {
 #[test]
 fn poison_is_rejected_and_a_missing_key_is_nobodys_fault() {
     let scene = Scene::default();
-    let rejected = |answer: Result<(), Error>| matches!(answer, Err(Error::Reject(_)));
+    let rejected = |answer: Result<(), Failure>| matches!(answer, Err(Failure::Reject(_)));
     assert!(rejected(scene.deliver("orders.confirmed.v1", b"{", None, None)));
     assert!(rejected(scene.deliver("orders.confirmed.v1", &failed("x"), None, None)));
     assert!(rejected(scene.deliver("orders.cancelled.v1", &confirmed(), None, None)));
@@ -275,7 +279,7 @@ fn poison_is_rejected_and_a_missing_key_is_nobodys_fault() {
     let (payload, sealed) = (confirmed(), sealed());
     let incoming =
         Incoming { topic: "orders.confirmed.v1", payload: &payload, sealed_email: Some(&sealed), decided_by: None };
-    assert_eq!(keyless.consume(&incoming), Err(Error::DependencyDown("no key".to_owned())));
+    assert_eq!(keyless.consume(&incoming), Err(Failure::DependencyDown("no key".to_owned())));
     assert!(scene.rows.mails.borrow().is_empty());
     assert_eq!(keyless.tick("notification-retention"), Ok(3));
     assert!(rejected(keyless.tick("other").map(drop)));

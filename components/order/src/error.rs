@@ -1,6 +1,7 @@
 //! What can go wrong, as closed enums: one for each use case and one for each port. Invariant: a case says whether trying again may help
 //! and whether something may have been written.
 
+use swiftcart_capabilities::kafka;
 use uuid::Uuid;
 
 use crate::model::Order;
@@ -74,20 +75,6 @@ pub enum CancelError {
     Internal(String),
 }
 
-/// Why an event was not handled, and so what becomes of it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConsumeError {
-    /// May work later.
-    #[error("retry: {0}")]
-    Retry(String),
-    /// Will never work.
-    #[error("reject: {0}")]
-    Reject(String),
-    /// Something that every message needs is down.
-    #[error("dependency down: {0}")]
-    DependencyDown(String),
-}
-
 /// Why a timer's work was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TickError {
@@ -144,13 +131,12 @@ impl From<StoreError> for QueryError {
     }
 }
 
-impl From<StoreError> for ConsumeError {
+impl From<StoreError> for kafka::Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(text) => Self::DependencyDown(format!("PostgreSQL: {text}")),
             StoreError::Uncertain(text) => Self::Retry(format!("PostgreSQL, outcome unknown: {text}")),
-            // A bug may be gone with the next version of the component, so it gets its attempts before the dead letters.
-            StoreError::Internal(text) => Self::Retry(format!("internal: {text}")),
+            StoreError::Internal(text) => Self::internal(&text),
         }
     }
 }

@@ -7,7 +7,7 @@ use wasmcloud_component::wasi::clocks::wall_clock;
 use wasmcloud_component::wasi::logging::logging;
 use wasmcloud_component::wasi::random::random::get_random_bytes;
 
-use crate::error::{CancelError, ConsumeError, CreateError, QueryError, SealerError, StockError};
+use crate::error::{CancelError, CreateError, QueryError, SealerError, StockError};
 use crate::model::{self, Caller, Creation, Decision, Line, Order, Payment, Request, Trace};
 use crate::ports::{
     Clock, Level, Log, Outcome, Payments, Quote, QuoteError, Random, ReserveError, Sealer, Stock, Tracer,
@@ -263,10 +263,8 @@ impl wit::Guest for Component {
 
 impl kafka::Guest for Component {
     fn handle(message: kafka::Message) -> Result<(), kafka::Failure> {
-        with_orders(|orders| orders.consume(&message.topic, &message.payload)).map_err(|error| match error {
-            ConsumeError::Retry(reason) => kafka::Failure::Retry(reason),
-            ConsumeError::Reject(reason) => kafka::Failure::Reject(reason),
-            ConsumeError::DependencyDown(reason) => kafka::Failure::DependencyDown(reason),
+        with_orders(|orders| orders.consume(&message.topic, &message.payload)).map_err(|failure| {
+            failure.told(kafka::Failure::Retry, kafka::Failure::Reject, kafka::Failure::DependencyDown)
         })
     }
 }

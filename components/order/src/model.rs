@@ -12,7 +12,7 @@ mod verdict;
 
 pub use order::{Failure, Line, Order, Refund, RefundState, State};
 pub use request::{CREATE_ROUTE, Caller, Held, Request, Trace};
-pub use reversal::{Cause, Refunded, Reversal, ReverseError, reverse};
+pub use reversal::{Cause, RefundFailed, Refunded, Reversal, ReverseError, reverse};
 pub use settlement::{Creation, Decision, KeyChange, SettleError, Settlement, settle};
 pub use verdict::{Decline, Payment, Shortage, Verdict};
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::error::{SealerError, StockError, StoreError};
 use crate::model::{
-    Decision, Decline, Held, Line, Order, Payment, Refunded, Reversal, Settlement, Shortage, State, Trace,
+    Decision, Decline, Held, Line, Order, Payment, RefundFailed, Refunded, Reversal, Settlement, Shortage, State, Trace,
 };
 
 /// A new order with its idempotency key: what the first transaction writes.
@@ -147,6 +147,13 @@ pub trait Store {
     /// # Errors
     /// After `Uncertain` the order tells whether it was written.
     fn refund(&self, refunded: &Refunded, version: u64, cause: Uuid) -> Result<bool, StoreError>;
+
+    /// Writes that the money was not given back after all, and notes the event that says so. False: nothing was written, the order is not at this
+    /// version any more, or that was written before.
+    ///
+    /// # Errors
+    /// After `Uncertain` the order tells whether it was written.
+    fn fail_refund(&self, failed: &RefundFailed, version: u64, cause: Uuid) -> Result<bool, StoreError>;
 
     /// Notes an event that changes nothing. It may be noted already.
     ///

@@ -15,8 +15,8 @@ pub use sql::*;
 use crate::error::StoreError;
 use crate::model::{
     CREATE_ROUTE, Decision, Failure, Held, INBOX_RETENTION_SECONDS, KEY_RETENTION_SECONDS, KeyChange, LEASE_SECONDS,
-    Line, OUTBOX_RETENTION_SECONDS, Order, Payment, Refund, RefundState, Refunded, Reversal, SWEEP_GRACE_SECONDS,
-    Settlement, State, Trace,
+    Line, OUTBOX_RETENTION_SECONDS, Order, Payment, Refund, RefundFailed, RefundState, Refunded, Reversal,
+    SWEEP_GRACE_SECONDS, Settlement, State, Trace,
 };
 use crate::ports::{Due, KeyRecord, Placed, Placement, Position, Store};
 
@@ -226,6 +226,18 @@ impl<D: Database> Store for PgStore<D> {
         Ok(!self.run(statement(REFUND, params))?.rows.is_empty())
     }
 
+    fn fail_refund(&self, failed: &RefundFailed, version: u64, cause: Uuid) -> Result<bool, StoreError> {
+        let params = vec![
+            id(failed.order_id),
+            bigint(version)?,
+            text(failed.refund_id.as_deref()),
+            bigint(failed.amount)?,
+            CONSUMER.into(),
+            id(cause),
+        ];
+        Ok(!self.run(statement(FAIL_REFUND, params))?.rows.is_empty())
+    }
+
     fn note_event(&self, cause: Uuid) -> Result<(), StoreError> {
         self.run(statement(NOTE_EVENT, vec![CONSUMER.into(), id(cause)])).map(drop)
     }
@@ -306,6 +318,7 @@ fn held(row: &Row<'_>) -> Result<Held, StoreError> {
         },
         epoch: row.get("lease_epoch").map_err(row_error)?,
         answered_pending: row.get("answered_pending").map_err(row_error)?,
+        refund_id: row.get("refund_id").map_err(row_error)?,
         payment: row
             .get::<Option<String>>("payment_provider")
             .map_err(row_error)?

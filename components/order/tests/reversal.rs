@@ -4,14 +4,16 @@
 
 mod world;
 
+use swiftcart_capabilities::kafka::Failure;
 use swiftcart_domain::event::{self, OrderCancelled, OrderFailed, PaymentStatus};
-use swiftcart_order::error::{CancelError, ConsumeError};
+use swiftcart_order::error::CancelError;
 use swiftcart_order::model::{Caller, Decision, Order, Refund, RefundState, State};
 use uuid::Uuid;
 use world::*;
 
 const REJECTED: &str = "inventory.rejected.v1";
 const REFUNDED: &str = "payments.refunded.v1";
+const REFUND_FAILED: &str = "payments.refund-failed.v1";
 
 fn confirmed() -> World {
     let world = world();
@@ -111,7 +113,7 @@ fn a_rejection_of_what_is_not_confirmed_changes_nothing() {
     assert_eq!((world.only_order().state, world.inbox.borrow().len()), (State::Cancelled, 1));
     let pending = world::world();
     pending.create(None, "unknown-charged").unwrap();
-    assert!(matches!(pending.orders().consume(REJECTED, &pending.rejection()), Err(ConsumeError::Retry(_))));
+    assert!(matches!(pending.orders().consume(REJECTED, &pending.rejection()), Err(Failure::Retry(_))));
     assert_eq!((pending.only_order().version, pending.inbox.borrow().len()), (1, 0));
 }
 
@@ -120,10 +122,7 @@ fn a_refund_is_shown_once() {
     for saga in [false, true] {
         let world = confirmed();
         let told = world.refund_told();
-        assert!(
-            matches!(world.orders().consume(REFUNDED, &told), Err(ConsumeError::Retry(_))),
-            "nobody asked for it yet"
-        );
+        assert!(matches!(world.orders().consume(REFUNDED, &told), Err(Failure::Retry(_))), "nobody asked for it yet");
         if saga {
             world.orders().consume(REJECTED, &world.rejection()).unwrap();
         } else {
@@ -134,7 +133,7 @@ fn a_refund_is_shown_once() {
         }
         let order = world.only_order();
         assert_eq!((order.version, order.refund.clone()), (4, refund(RefundState::Succeeded)));
-        assert_eq!(world.refund_ids.borrow()[&order.id], "re_1");
+        assert_eq!(world.orders.borrow()[&order.id].held.refund_id.as_deref(), Some("re_1"));
         assert_eq!(world.inbox.borrow().len(), if saga { 2 } else { 1 });
         assert_eq!(world.outbox.borrow().len(), 2);
         if !saga {
@@ -143,13 +142,57 @@ fn a_refund_is_shown_once() {
     }
 }
 
+/// Goal: the buyer sees how it stands, whichever topic is read first. Method: the events of refunds in every order in which they can be heard.
+#[test]
+fn a_refund_that_failed_is_shown_until_another_succeeds() {
+    use RefundState::{Failed, Succeeded};
+    // Refused before the PSP made any refund; then by hand.
+    let (none, first) = (None, Some("re_1"));
+    // Each story: what is heard (a failure of this refund, or the success of `re_1`), and what is shown after it.
+    let failed = |refund_id: Option<&'static str>| Heard::Failure(refund_id);
+    for (story, version) in [
+        (vec![(failed(none), Failed), (failed(none), Failed), (Heard::Success, Succeeded)], 5),
+        // The same, heard the other way round.
+        (vec![(Heard::Success, Succeeded), (failed(none), Succeeded)], 4),
+        // It came back.
+        (vec![(Heard::Success, Succeeded), (failed(first), Failed), (Heard::Success, Failed)], 5),
+        // It came back, and that was heard first.
+        (vec![(failed(first), Failed), (Heard::Success, Failed)], 4),
+        // Another one had failed before this one succeeded.
+        (vec![(Heard::Success, Succeeded), (failed(Some("re_0")), Succeeded)], 4),
+        (vec![(failed(Some("re_0")), Failed), (Heard::Success, Succeeded)], 5),
+    ] {
+        let world = confirmed();
+        world.cancel().unwrap();
+        for (heard, shown) in &story {
+            let (topic, told) = match heard {
+                Heard::Success => (REFUNDED, world.refund_told()),
+                Heard::Failure(refund_id) => (REFUND_FAILED, world.refund_failure_told(*refund_id)),
+            };
+            assert_eq!(world.orders().consume(topic, &told), Ok(()));
+            assert_eq!(world.only_order().refund, refund(*shown), "{story:?}");
+        }
+        assert_eq!(world.only_order().version, version, "{story:?}");
+    }
+    let world = confirmed();
+    let told = world.refund_failure_told(None);
+    assert!(matches!(world.orders().consume(REFUND_FAILED, &told), Err(Failure::Retry(_))), "not owed yet");
+}
+
+/// What is heard of a refund.
+#[derive(Clone, Copy, Debug)]
+enum Heard {
+    Success,
+    Failure(Option<&'static str>),
+}
+
 #[test]
 fn poison_is_rejected_and_a_database_that_is_away_is_nobodys_fault() {
     let world = confirmed();
     world.cancel().unwrap();
     let (rejection, told) = (world.rejection(), world.refund_told());
     let consume = |topic: &str, payload: &[u8]| world.orders().consume(topic, payload);
-    let rejected = |answer: Result<(), ConsumeError>| matches!(answer, Err(ConsumeError::Reject(_)));
+    let rejected = |answer: Result<(), Failure>| matches!(answer, Err(Failure::Reject(_)));
     let text = String::from_utf8(told.clone()).unwrap();
     assert!(rejected(consume(REJECTED, b"{")));
     assert!(rejected(consume(REJECTED, &told)));
@@ -163,7 +206,7 @@ fn poison_is_rejected_and_a_database_that_is_away_is_nobodys_fault() {
     assert!(world.inbox.borrow().is_empty());
     for step in 1..=2 {
         world.faults.borrow_mut().insert(world.effects.get() + step, Fault::Refused);
-        assert!(matches!(consume(REFUNDED, &told), Err(ConsumeError::DependencyDown(_))), "step {step}");
+        assert!(matches!(consume(REFUNDED, &told), Err(Failure::DependencyDown(_))), "step {step}");
         world.faults.borrow_mut().clear();
     }
     assert_eq!(consume(REFUNDED, &told), Ok(()));

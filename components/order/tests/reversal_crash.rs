@@ -4,7 +4,8 @@
 
 mod world;
 
-use swiftcart_order::error::{CancelError, ConsumeError};
+use swiftcart_capabilities::kafka::Failure;
+use swiftcart_order::error::CancelError;
 use swiftcart_order::model::{RefundState, State};
 use world::*;
 
@@ -38,7 +39,7 @@ fn deliver(world: &World, topic: &str, payload: &[u8], label: &str) {
     for _ in 0..20 {
         match world.survive(|world| world.orders().consume(topic, payload)) {
             Some(Ok(())) => return,
-            Some(Err(ConsumeError::Retry(_) | ConsumeError::DependencyDown(_))) | None => world.pass(1),
+            Some(Err(Failure::Retry(_) | Failure::DependencyDown(_))) | None => world.pass(1),
             Some(Err(error)) => panic!("{label}: {error}"),
         }
     }

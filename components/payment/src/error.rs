@@ -1,7 +1,7 @@
 //! What can go wrong, by what the caller may do about it. Invariant: nothing of it is ever taken for an outcome of a charge or a refund: that is then
 //! not known, and asked again.
 
-use swiftcart_capabilities::postgres;
+use swiftcart_capabilities::{kafka, postgres};
 
 /// Why the store did not do its part.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,21 +35,7 @@ impl From<postgres::RowError> for Error {
     }
 }
 
-/// Why an event was not handled, and so what becomes of it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConsumeError {
-    /// May work later.
-    #[error("retry: {0}")]
-    Retry(String),
-    /// Will never work.
-    #[error("reject: {0}")]
-    Reject(String),
-    /// Something that every message needs is down.
-    #[error("dependency down: {0}")]
-    DependencyDown(String),
-}
-
-impl From<Error> for ConsumeError {
+impl From<Error> for kafka::Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::Store(_) => Self::DependencyDown(error.to_string()),

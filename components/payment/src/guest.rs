@@ -16,7 +16,7 @@ use wasmcloud_component::wasi::io::streams::StreamError;
 use wasmcloud_component::wasi::{config, logging};
 
 use crate::endpoint::Endpoint;
-use crate::error::{ConsumeError, WebhookError};
+use crate::error::WebhookError;
 use crate::model::{self, Charge, Outcome, PROVIDER};
 use crate::ports::{Http, NoAnswer, Request, Response, Surroundings};
 use crate::psp::Stripe;
@@ -246,10 +246,12 @@ impl webhooks::Guest for Component {
 
 impl kafka::handler::Guest for Component {
     fn handle(message: kafka::handler::Message) -> Result<(), kafka::handler::Failure> {
-        payments().consume(&message.topic, &message.payload).map_err(|error| match error {
-            ConsumeError::Retry(reason) => kafka::handler::Failure::Retry(reason),
-            ConsumeError::Reject(reason) => kafka::handler::Failure::Reject(reason),
-            ConsumeError::DependencyDown(reason) => kafka::handler::Failure::DependencyDown(reason),
+        payments().consume(&message.topic, &message.payload).map_err(|failure| {
+            failure.told(
+                kafka::handler::Failure::Retry,
+                kafka::handler::Failure::Reject,
+                kafka::handler::Failure::DependencyDown,
+            )
         })
     }
 }

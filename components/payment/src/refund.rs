@@ -1,6 +1,10 @@
 //! A refund and its states. Invariant: no I/O, no clock; what the PSP's refunds of one charge come to is decided here and nowhere else.
 
-use swiftcart_domain::event::{Payment as EventPayment, PaymentRefunded, PaymentStatus, Refund as EventRefund};
+use swiftcart_domain::event::{
+    EventType, FailedRefund, Payment as EventPayment, PaymentRefundFailed, PaymentRefunded, PaymentStatus,
+    Refund as EventRefund,
+};
+use swiftcart_domain::ids;
 use swiftcart_domain::outbox::OutboxEvent;
 use uuid::Uuid;
 
@@ -144,18 +148,19 @@ pub fn sum(refunds: &[PspRefund]) -> Sum {
     })
 }
 
-/// The event that tells a refund.
+/// The event that tells how a refund ended; none of one that was of nothing. `again`: it had failed before, and now another one succeeded.
 ///
 /// # Errors
 /// [`Error::Internal`] when it cannot be written as JSON, which does not happen.
 pub fn event(
     charge: &Charge,
     payment_id: &str,
-    refund_id: &str,
-    amount: u64,
+    end: &RefundEnd,
+    again: bool,
     now_micros: i64,
     trace: &(String, Option<String>),
-) -> Result<OutboxEvent, Error> {
+) -> Result<Option<OutboxEvent>, Error> {
+    let order_id = charge.order_id;
     let payment = EventPayment {
         provider: PROVIDER.to_owned(),
         payment_id: payment_id.to_owned(),
@@ -164,7 +169,25 @@ pub fn event(
         currency: charge.currency,
         decline_code: None,
     };
-    let refund = EventRefund { refund_id: refund_id.to_owned(), amount };
-    let event = PaymentRefunded::new(now_micros, charge.order_id, payment, refund);
-    OutboxEvent::new(&event, &trace.0, trace.1.as_deref()).map_err(|error| Error::Internal(error.to_string()))
+    let (traceparent, tracestate) = (trace.0.as_str(), trace.1.as_deref());
+    let told = match end {
+        RefundEnd::Succeeded { refund_id, amount } => {
+            let refund = EventRefund { refund_id: refund_id.clone(), amount: *amount };
+            let mut event = PaymentRefunded::new(now_micros, order_id, payment, refund);
+            if again {
+                event.event_id = ids::refund_event_id(&order_id, EventType::PaymentRefunded.as_str(), refund_id);
+            }
+            OutboxEvent::new(&event, traceparent, tracestate)
+        }
+        RefundEnd::Failed { refund_id, reason } => {
+            let refund = FailedRefund { refund_id: refund_id.clone(), amount: charge.amount, reason: reason.clone() };
+            let mut event = PaymentRefundFailed::new(now_micros, order_id, payment, refund);
+            if let Some(refund_id) = refund_id {
+                event.event_id = ids::refund_event_id(&order_id, EventType::PaymentRefundFailed.as_str(), refund_id);
+            }
+            OutboxEvent::new(&event, traceparent, tracestate)
+        }
+        RefundEnd::Void { .. } => return Ok(None),
+    };
+    told.map(Some).map_err(|error| Error::Internal(error.to_string()))
 }

@@ -88,6 +88,15 @@ mod tests {
         }
     }
 
+    /// Goal: the tolerance is Stripe's five minutes, on the second, whatever the constant says. Method: literal seconds on both sides.
+    #[test]
+    fn a_signature_is_good_for_three_hundred_seconds() {
+        for (offset, good) in [(-301, false), (-300, true), (0, true), (300, true), (301, false)] {
+            let header = sign("whsec_1", NOW + offset, BODY);
+            assert_eq!(holds(&header, BODY, &["whsec_1"], NOW), good, "{offset} s");
+        }
+    }
+
     #[test]
     fn a_known_vector_of_the_scheme_holds() {
         // HMAC-SHA256("whsec_test", "1759235696.{}"), worked out with another tool (`openssl dgst -sha256 -hmac`).

@@ -10,7 +10,7 @@ use super::{Finding, SourceFile};
 
 const SERVICES: [&str; 5] = ["order", "payment", "inventory", "notification", "gateway"];
 const TOPICS: [&str; 5] = ["orders.", "payments.", "inventory.rejected", "notifications.", "stock."];
-const FACTS: [&str; 6] = ["confirmed", "failed", "cancelled", "succeeded", "refunded", "rejected"];
+const FACTS: [&str; 7] = ["confirmed", "failed", "cancelled", "succeeded", "refunded", "refund-failed", "rejected"];
 /// Services whose names, used as the first word of an identifier, can only mean the service.
 const IN_IDENTIFIERS: [&str; 2] = ["order", "payment"];
 /// Second words that make ordinary English of it: `order_by`, `ordered`.

@@ -78,6 +78,8 @@ pub struct Held {
     pub answered_pending: bool,
     /// The payment of a decided order, if the PSP gave it an id.
     pub payment: Option<Payment>,
+    /// The PSP's id of the refund that was told last. A refund that failed never succeeds later, so it says which of two events is the older one.
+    pub refund_id: Option<String>,
 }
 
 impl Held {

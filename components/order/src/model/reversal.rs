@@ -102,3 +102,14 @@ pub struct Refunded {
     /// Minor units; not 0.
     pub amount: u64,
 }
+
+/// What payment could not give back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefundFailed {
+    /// Of which order.
+    pub order_id: Uuid,
+    /// The PSP's id, if it ever made a refund of it.
+    pub refund_id: Option<String>,
+    /// What is owed, in minor units; not 0.
+    pub amount: u64,
+}

@@ -86,6 +86,7 @@ impl Orders<'_> {
             epoch: 1,
             answered_pending: false,
             payment: None,
+            refund_id: None,
         };
         Ok(Placement { held, fingerprint })
     }

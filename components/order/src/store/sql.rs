@@ -5,7 +5,7 @@ macro_rules! order_columns {
     () => {
         "o.id, o.user_id, o.state, o.version, o.currency, o.total_amount, o.payment_method, o.created_at, o.idempotency_key, \
          o.sealed_email, o.traceparent, o.tracestate, o.lease_epoch, o.answered_pending, o.failure_code, o.failure_message, \
-         o.payment_provider, o.payment_id, o.refund_state, o.refund_amount, \
+         o.payment_provider, o.payment_id, o.refund_state, o.refund_amount, o.refund_id, \
          l.skus, l.quantities, l.unit_prices"
     };
 }
@@ -171,6 +171,19 @@ WITH refunded AS (
     INSERT INTO inbox (consumer, event_id) SELECT $5::text, $6::uuid FROM refunded ON CONFLICT DO NOTHING
 )
 SELECT id FROM refunded";
+
+/// The same for a refund that came to nothing.
+pub const FAIL_REFUND: &str = "
+WITH failed AS (
+    UPDATE orders
+    SET refund_state = 'failed', refund_id = coalesce($3::text, refund_id), refund_amount = coalesce(refund_amount, $4::bigint),
+        version = version + 1
+    WHERE id = $1::uuid AND version = $2::bigint AND state IN ('FAILED', 'CANCELLED') AND refund_state IS DISTINCT FROM 'failed'
+    RETURNING id
+), noted AS (
+    INSERT INTO inbox (consumer, event_id) SELECT $5::text, $6::uuid FROM failed ON CONFLICT DO NOTHING
+)
+SELECT id FROM failed";
 
 /// An event that changes nothing.
 pub const NOTE_EVENT: &str = "

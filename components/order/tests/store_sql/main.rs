@@ -47,6 +47,7 @@ fn held(number: u128, key: Option<&str>) -> Held {
         },
         epoch: 1,
         answered_pending: false,
+        refund_id: None,
         payment: None,
     }
 }

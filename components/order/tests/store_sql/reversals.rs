@@ -45,6 +45,22 @@ pub(crate) fn reversing(store: &PgStore<Psql>, database: &Psql) {
         1
     );
     assert_eq!(database.number("SELECT count(*) FROM inbox WHERE consumer = 'order'"), 1);
+    // It came back, and another one is made by hand.
+    let failed = |refund_id: Option<&str>| RefundFailed {
+        order_id: event(20_001),
+        refund_id: refund_id.map(str::to_owned),
+        amount: 7,
+    };
+    assert_eq!(store.fail_refund(&failed(Some("re_1")), 3, event(2)), Ok(false), "another version");
+    assert_eq!(store.fail_refund(&failed(Some("re_1")), 4, event(2)), Ok(true));
+    assert_eq!(store.fail_refund(&failed(None), 5, event(6)), Ok(false), "told once");
+    let after = store.read(event(20_001)).unwrap().unwrap();
+    assert_eq!((after.order.version, after.refund_id.as_deref()), (5, Some("re_1")));
+    let shown = after.order.refund.unwrap();
+    assert_eq!((shown.state, shown.amount), (RefundState::Failed, 2_000_000_050), "what is owed stays");
+    assert_eq!(store.refund(&Refunded { refund_id: "re_2".into(), ..refunded(20_001) }, 5, event(7)), Ok(true));
+    assert_eq!(store.read(event(20_001)).unwrap().unwrap().refund_id.as_deref(), Some("re_2"));
+    database.script("DELETE FROM inbox WHERE event_id::text NOT LIKE '%-000000000001'").unwrap();
 
     let order = confirmed(store, 20_002);
     let rejected = reversal(&order, Cause::OutOfStock);

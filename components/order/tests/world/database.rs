@@ -183,18 +183,15 @@ impl Store for World {
 
     fn refund(&self, refunded: &Refunded, version: u64, cause: Uuid) -> Result<bool, StoreError> {
         self.write(|| {
-            let mut orders = self.orders.borrow_mut();
-            let Some(order) = orders.get_mut(&refunded.order_id).map(|row| &mut row.held.order).filter(|order| {
-                let given = order.refund.as_ref().is_some_and(|refund| refund.state == RefundState::Succeeded);
-                order.version == version && matches!(order.state, State::Failed | State::Cancelled) && !given
-            }) else {
-                return Ok(false);
-            };
-            order.refund = Some(Refund { state: RefundState::Succeeded, amount: refunded.amount });
-            order.version += 1;
-            self.refund_ids.borrow_mut().insert(refunded.order_id, refunded.refund_id.clone());
-            self.inbox.borrow_mut().insert(cause);
-            Ok(true)
+            let refund = Refund { state: RefundState::Succeeded, amount: refunded.amount };
+            Ok(self.tell_refund(refunded.order_id, version, refund, Some(refunded.refund_id.clone()), cause))
+        })
+    }
+
+    fn fail_refund(&self, failed: &RefundFailed, version: u64, cause: Uuid) -> Result<bool, StoreError> {
+        self.write(|| {
+            let refund = Refund { state: RefundState::Failed, amount: failed.amount };
+            Ok(self.tell_refund(failed.order_id, version, refund, failed.refund_id.clone(), cause))
         })
     }
 

@@ -16,9 +16,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use swiftcart_domain::event::{self, InventoryRejected, PaymentRefunded, PaymentStatus, Shortage};
+use swiftcart_domain::event::{self, InventoryRejected, PaymentRefundFailed, PaymentRefunded, PaymentStatus, Shortage};
 use swiftcart_order::error::{CancelError, CreateError, StoreError};
-use swiftcart_order::model::{Caller, Creation, Decision, Held, KEY_RETENTION_SECONDS, Line, Order, Request, State};
+use swiftcart_order::model::{
+    Caller, Creation, Decision, Held, KEY_RETENTION_SECONDS, Line, Order, Refund, Request, State,
+};
 use swiftcart_order::ports::*;
 use swiftcart_order::service::Orders;
 use uuid::Uuid;
@@ -93,7 +95,6 @@ pub struct World {
     pub keys: RefCell<BTreeMap<(Uuid, String), KeyRow>>,
     pub outbox: RefCell<Vec<swiftcart_domain::outbox::OutboxEvent>>,
     pub inbox: RefCell<BTreeSet<Uuid>>,
-    pub refund_ids: RefCell<BTreeMap<Uuid, String>>,
     pub stock: RefCell<BTreeMap<String, u64>>,
     pub reservations: RefCell<BTreeMap<Uuid, Reservation>>,
     pub charges: RefCell<BTreeMap<Uuid, Charge>>,
@@ -176,6 +177,43 @@ impl World {
         };
         let refund = event::Refund { refund_id: "re_1".into(), amount: order.total_amount };
         serde_json::to_vec(&PaymentRefunded::new(START, order.id, payment, refund)).unwrap()
+    }
+
+    /// What payment says when it could not give the money of the only order back, or when it has come back.
+    pub fn refund_failure_told(&self, refund_id: Option<&str>) -> Vec<u8> {
+        let order = self.only_order();
+        let payment = event::Payment {
+            provider: "stripe".into(),
+            payment_id: "pi_1".into(),
+            status: PaymentStatus::Succeeded,
+            amount: order.total_amount,
+            currency: order.currency,
+            decline_code: None,
+        };
+        let refund = event::FailedRefund {
+            refund_id: refund_id.map(str::to_owned),
+            amount: order.total_amount,
+            reason: "no".into(),
+        };
+        let mut told = PaymentRefundFailed::new(START, order.id, payment, refund);
+        told.event_id = Uuid::new_v5(&order.id, refund_id.unwrap_or("none").as_bytes());
+        serde_json::to_vec(&told).unwrap()
+    }
+
+    /// Writes what became of a refund, as the statements guard it.
+    pub fn tell_refund(&self, id: Uuid, version: u64, refund: Refund, refund_id: Option<String>, cause: Uuid) -> bool {
+        let mut orders = self.orders.borrow_mut();
+        let Some(held) = orders.get_mut(&id).map(|row| &mut row.held).filter(|held| {
+            let told = held.order.refund.as_ref().is_some_and(|known| known.state == refund.state);
+            held.order.version == version && matches!(held.order.state, State::Failed | State::Cancelled) && !told
+        }) else {
+            return false;
+        };
+        held.order.refund = Some(refund);
+        held.order.version += 1;
+        held.refund_id = refund_id.or(held.refund_id.take());
+        self.inbox.borrow_mut().insert(cause);
+        true
     }
 
     /// None: the run died.

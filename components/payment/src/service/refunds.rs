@@ -1,15 +1,16 @@
 //! Giving back. Invariant: the row of a refund is committed before the PSP is asked, together with the inbox row of the event that wants it; from
 //! then on it is owed, and whoever comes by (the event's own call, the sweep, a webhook) takes it a step further until the PSP has decided.
 
+use swiftcart_capabilities::kafka::Failure;
 use swiftcart_domain::event::{self, Event, OrderCancelled, OrderFailed};
 use uuid::Uuid;
 
 use super::Payments;
-use crate::error::{ConsumeError, Error};
+use crate::error::Error;
 use crate::model::{Outcome, Record};
 use crate::ports::{Http, Store, Surroundings};
 use crate::psp::refunds::RefundVerdict;
-use crate::refund::{self, PspRefund, PspRefundStatus, Refund, RefundEnd, RefundNote, Sum};
+use crate::refund::{self, PspRefund, PspRefundStatus, Refund, RefundEnd, RefundNote, RefundState, Sum};
 
 /// An undecided refund is told as an error each time that it was taken up so often again: first after about four minutes, then every forty.
 const ALARM_EVERY: i32 = 8;
@@ -31,12 +32,12 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
     /// Handles one message: an order that failed or was cancelled gets its money back, if it was charged.
     ///
     /// # Errors
-    /// [`ConsumeError`] says what becomes of the message.
-    pub fn consume(&self, topic: &str, payload: &[u8]) -> Result<(), ConsumeError> {
+    /// [`Failure`] says what becomes of the message.
+    pub fn consume(&self, topic: &str, payload: &[u8]) -> Result<(), Failure> {
         let (event_id, order_id) = match topic {
             OrderFailed::TOPIC => of_order(event::decode::<OrderFailed>(payload))?,
             OrderCancelled::TOPIC => of_order(event::decode::<OrderCancelled>(payload))?,
-            other => return Err(ConsumeError::Reject(format!("payment does not consume the topic {other}"))),
+            other => return Err(Failure::Reject(format!("payment does not consume the topic {other}"))),
         };
         self.store.want_refund(order_id, event_id)?;
         // Tried at once; what stays undecided is the sweep's, so neither a slow PSP nor one refund of many holds up the partition.
@@ -67,7 +68,7 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
         };
         match charged {
             Charged::Yes(payment_id) => match self.ask(refund, &record, &payment_id) {
-                Step::End(end) => self.end(&record, &payment_id, &end),
+                Step::End(end) => self.end(&record, &payment_id, &end, refund.state),
                 Step::Later(note) => self.postpone(refund, &note),
             },
             Charged::No(reason) => self.store.end_refund(order_id, &RefundEnd::Void { reason }, None).map(drop),
@@ -138,19 +139,22 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
         }
     }
 
-    /// Writes the end, with the event that tells a refund that succeeded.
-    pub(super) fn end(&self, record: &Record, payment_id: &str, end: &RefundEnd) -> Result<(), Error> {
+    /// Writes the end, with the event that tells it. `before` is where the refund stood.
+    pub(super) fn end(
+        &self,
+        record: &Record,
+        payment_id: &str,
+        end: &RefundEnd,
+        before: RefundState,
+    ) -> Result<(), Error> {
         let order_id = record.order_id;
-        let told = match end {
-            RefundEnd::Succeeded { refund_id, amount } => match &record.charge {
-                Some(charge) => {
-                    let (now, trace) = (self.surroundings.now_micros(), self.surroundings.trace());
-                    Some(refund::event(charge, payment_id, refund_id, *amount, now, &trace)?)
-                }
-                // A tombstone: nobody here ever asked for that charge, so there is no order to tell.
-                None => None,
-            },
-            RefundEnd::Failed { .. } | RefundEnd::Void { .. } => None,
+        let told = match &record.charge {
+            Some(charge) => {
+                let (now, trace) = (self.surroundings.now_micros(), self.surroundings.trace());
+                refund::event(charge, payment_id, end, before == RefundState::Failed, now, &trace)?
+            }
+            // A tombstone: nobody here ever asked for that charge, so there is no order to tell.
+            None => None,
         };
         let written = self.store.end_refund(order_id, end, told.as_ref())?;
         if let (true, RefundEnd::Failed { reason, .. }) = (written, end) {
@@ -172,8 +176,8 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
     }
 }
 
-fn of_order<E: Event>(decoded: Result<E, event::DecodeError>) -> Result<(Uuid, Uuid), ConsumeError> {
-    let event = decoded.map_err(|error| ConsumeError::Reject(error.to_string()))?;
+fn of_order<E: Event>(decoded: Result<E, event::DecodeError>) -> Result<(Uuid, Uuid), Failure> {
+    let event = decoded.map_err(|error| Failure::Reject(error.to_string()))?;
     Ok((event.event_id(), event.order_id()))
 }
 

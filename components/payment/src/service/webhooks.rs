@@ -140,11 +140,11 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
             Some(known) if matches!(known.state, RefundState::Pending | RefundState::Failed) => {
                 match refund::sum(&found) {
                     Sum::GivenBack(refund_id, amount) if amount >= record.owed() => {
-                        Ok(self.end(&record, payment_id, &RefundEnd::Succeeded { refund_id, amount })?)
+                        Ok(self.end(&record, payment_id, &RefundEnd::Succeeded { refund_id, amount }, known.state)?)
                     }
                     Sum::Failed(refund_id, reason) if known.refund_id.as_ref() == Some(&refund_id) => {
                         let end = RefundEnd::Failed { refund_id: Some(refund_id), reason };
-                        Ok(self.end(&record, payment_id, &end)?)
+                        Ok(self.end(&record, payment_id, &end, known.state)?)
                     }
                     // The sweep asks for what is missing.
                     _ => Ok(()),
@@ -157,7 +157,7 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
                     Some(failed) if !given_back(&record, &found) => {
                         let reason = failed.failure_reason.clone().unwrap_or_else(|| "no reason given".to_owned());
                         let end = RefundEnd::Failed { refund_id: Some(failed.id.clone()), reason };
-                        Ok(self.end(&record, payment_id, &end)?)
+                        Ok(self.end(&record, payment_id, &end, known.state)?)
                     }
                     _ => Ok(()),
                 }
@@ -173,7 +173,8 @@ impl<S: Store, H: Http, O: Surroundings> Payments<S, H, O> {
         self.surroundings.log_error(&format!("{amount} of the charge of order {order_id} were given back by hand"));
         if record.state == State::Succeeded && amount >= record.owed() {
             self.store.want_refund_of(order_id, payment_id)?;
-            self.end(record, payment_id, &RefundEnd::Succeeded { refund_id, amount })?;
+            let end = RefundEnd::Succeeded { refund_id, amount };
+            self.end(record, payment_id, &end, RefundState::Pending)?;
         }
         Ok(())
     }

@@ -64,9 +64,14 @@ const SUCCEED: &str = "WITH done AS (
     )
     SELECT order_id FROM done";
 
-const FAIL: &str =
-    "UPDATE refunds SET state = 'failed', refund_id = COALESCE($2, refund_id), reason = $3, updated_at = now()
-    WHERE order_id = $1 AND state IN ('pending', 'succeeded') RETURNING order_id";
+const FAIL: &str = "WITH done AS (
+        UPDATE refunds SET state = 'failed', refund_id = COALESCE($2, refund_id), reason = $3, updated_at = now()
+        WHERE order_id = $1 AND state IN ('pending', 'succeeded') RETURNING order_id
+    ), told AS (
+        INSERT INTO outbox (event_id, topic, key, payload, headers)
+        SELECT $4, $5, $6, $7, $8 FROM done WHERE $4::uuid IS NOT NULL ON CONFLICT (event_id) DO NOTHING
+    )
+    SELECT order_id FROM done";
 
 const VOID: &str = "UPDATE refunds SET state = 'void', reason = $2, updated_at = now()
     WHERE order_id = $1 AND state = 'pending' AND payment_id IS NULL RETURNING order_id";
@@ -106,25 +111,25 @@ pub(super) fn end(order_id: Uuid, end: &RefundEnd, event: Option<&OutboxEvent>) 
         RefundEnd::Succeeded { refund_id, amount } => {
             let amount = i64::try_from(*amount)
                 .map_err(|_| Error::Internal(format!("amount {amount} does not fit a bigint")))?;
-            statement(
-                SUCCEED,
-                vec![
-                    uuid(order_id),
-                    refund_id.as_str().into(),
-                    amount.into(),
-                    event.map_or(Value::Null, |event| uuid(event.event_id)),
-                    event.map(|event| event.topic).into(),
-                    event.map(|event| event.key.as_str()).into(),
-                    event.map(|event| event.payload.as_str()).into(),
-                    event.map_or(Value::Null, |event| postgres::jsonb(event.headers_json())),
-                ],
-            )
+            told(SUCCEED, vec![uuid(order_id), refund_id.as_str().into(), amount.into()], event)
         }
         RefundEnd::Failed { refund_id, reason } => {
-            statement(FAIL, vec![uuid(order_id), refund_id.as_deref().into(), reason.as_str().into()])
+            told(FAIL, vec![uuid(order_id), refund_id.as_deref().into(), reason.as_str().into()], event)
         }
         RefundEnd::Void { reason } => statement(VOID, vec![uuid(order_id), reason.as_str().into()]),
     })
+}
+
+/// A statement whose parameters end with an event, or with nulls for none.
+fn told(sql: &str, mut params: Vec<Value>, event: Option<&OutboxEvent>) -> Statement {
+    params.extend([
+        event.map_or(Value::Null, |event| uuid(event.event_id)),
+        event.map(|event| event.topic).into(),
+        event.map(|event| event.key.as_str()).into(),
+        event.map(|event| event.payload.as_str()).into(),
+        event.map_or(Value::Null, |event| postgres::jsonb(event.headers_json())),
+    ]);
+    statement(sql, params)
 }
 
 pub(super) fn refund(row: &Row<'_>) -> Result<Refund, Error> {

@@ -2,9 +2,9 @@
 //! gets none. Method: real events into the consumer, every call of the database made to fail in turn (before and after it wrote), faults at the PSP.
 
 use serde_json::{Value, json};
+use swiftcart_capabilities::kafka::Failure;
 use swiftcart_domain::event::{Item, Order, OrderCancelled, OrderFailed, OrderFailure};
 
-use crate::error::ConsumeError;
 use crate::fake::{Fault, ORDER, Scene};
 use crate::model::{Charge, Outcome};
 use crate::ports::Store as _;
@@ -20,12 +20,12 @@ fn order() -> Order {
     }
 }
 
-pub(super) fn cancelled(scene: &Scene) -> Result<(), ConsumeError> {
+pub(super) fn cancelled(scene: &Scene) -> Result<(), Failure> {
     let payload = serde_json::to_vec(&OrderCancelled::new(0, order(), None)).unwrap();
     scene.payments().consume("orders.cancelled.v1", &payload)
 }
 
-fn failed(scene: &Scene) -> Result<(), ConsumeError> {
+fn failed(scene: &Scene) -> Result<(), Failure> {
     let failure = OrderFailure { code: "out_of_stock_after_payment".to_owned() };
     let payload = serde_json::to_vec(&OrderFailed::new(0, order(), None, failure)).unwrap();
     scene.payments().consume("orders.failed.v1", &payload)
@@ -100,7 +100,7 @@ fn a_failure_at_any_call_of_the_database_converges() {
             let scene = charged();
             scene.rows.fail_after.set(Some(call));
             scene.rows.fail_late.set(late);
-            assert!(matches!(failed(&scene), Err(ConsumeError::DependencyDown(_))), "call {call}");
+            assert!(matches!(failed(&scene), Err(Failure::DependencyDown(_))), "call {call}");
             // Delivered again, and the sweep comes by; the other event comes too.
             failed(&scene).unwrap();
             scene.sweep().unwrap();
@@ -172,7 +172,8 @@ fn a_refund_on_its_way_is_read_by_its_id() {
         scene.sweep().unwrap();
         assert_eq!(scene.refund().unwrap().0, state);
         assert_eq!(scene.world.errors.borrow().len(), errors);
-        assert_eq!(scene.topics().len(), if errors == 0 { 2 } else { 1 }, "no event for a refund that failed");
+        let told = if errors == 0 { "payments.refunded.v1" } else { "payments.refund-failed.v1" };
+        assert_eq!(scene.topics(), ["payments.succeeded.v1", told]);
         assert_eq!(scene.sweep(), Ok(0));
     }
 }
@@ -184,7 +185,11 @@ fn what_the_psp_refuses_for_good_is_a_persons_turn_and_what_we_got_wrong_stays_o
     scene.psp.faults.borrow_mut().push_back(Fault::Answer(400, refused));
     failed(&scene).unwrap();
     assert_eq!((scene.refund().unwrap().0, scene.sweep()), (RefundState::Failed, Ok(0)));
-    assert_eq!((scene.topics(), scene.world.errors.borrow().len()), (vec!["payments.succeeded.v1"], 1));
+    let told = vec!["payments.succeeded.v1", "payments.refund-failed.v1"];
+    assert_eq!((scene.topics(), scene.world.errors.borrow().len()), (told, 1));
+    let event: Value = serde_json::from_str(&scene.rows.outbox.borrow()[1].payload).unwrap();
+    assert_eq!((&event["refund"]["amount"], &event["refund"]["refundId"]), (&json!(2598), &Value::Null));
+    assert!(event["refund"]["reason"].as_str().unwrap().contains("charge_disputed"), "{event}");
     let scene = charged();
     scene.psp.faults.borrow_mut().push_back(Fault::Answer(401, json!({})));
     failed(&scene).unwrap();
@@ -245,10 +250,10 @@ fn what_is_no_event_is_rejected() {
     for (topic, payload) in
         [("orders.failed.v1", &b"{"[..]), ("orders.cancelled.v1", b"{}"), ("orders.confirmed.v1", b"{}")]
     {
-        assert!(matches!(scene.payments().consume(topic, payload), Err(ConsumeError::Reject(_))));
+        assert!(matches!(scene.payments().consume(topic, payload), Err(Failure::Reject(_))));
     }
     let wrong = serde_json::to_vec(&OrderCancelled::new(0, order(), None)).unwrap();
-    assert!(matches!(scene.payments().consume("orders.failed.v1", &wrong), Err(ConsumeError::Reject(_))));
+    assert!(matches!(scene.payments().consume("orders.failed.v1", &wrong), Err(Failure::Reject(_))));
     assert_eq!(scene.refund(), None);
 }
 

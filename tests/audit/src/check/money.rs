@@ -41,6 +41,7 @@ pub(super) fn charged_iff_confirmed(judged: &Judged<'_>) -> Outcome {
     let Some(ledger) = &judged.facts.ledger else { return Outcome::skipped(NO_LEDGER) };
     let charges = by_order(ledger);
     let mut outcome = Outcome::default();
+    let mut owing = Vec::new();
     for (id, order) in judged.orders() {
         let mut kept = 0;
         let mut currencies = Vec::new();
@@ -48,7 +49,10 @@ pub(super) fn charged_iff_confirmed(judged: &Judged<'_>) -> Outcome {
             kept += charge.amount - refunded(ledger, &charge.payment_id).1;
             currencies.push(charge.currency.as_str());
         }
-        let due = if order.state == "CONFIRMED" { order.total_amount } else { 0 };
+        // What the PSP would not give back it keeps, and the buyer is owed it: told, and no contradiction.
+        let stuck = order.refund_state.as_deref() == Some("failed");
+        owing.extend(stuck.then_some(id.as_str()));
+        let due = if order.state == "CONFIRMED" || stuck { order.total_amount } else { 0 };
         let foreign = currencies.iter().find(|currency| **currency != order.currency);
         let problem = if kept != due {
             Some(format!("is {} over {} {} and the PSP keeps {kept}", order.state, order.total_amount, order.currency))
@@ -57,6 +61,7 @@ pub(super) fn charged_iff_confirmed(judged: &Judged<'_>) -> Outcome {
         };
         outcome.look(id, problem);
     }
+    outcome.note = (!owing.is_empty()).then(|| format!("owed by hand, for the PSP refused: {}", owing.join(", ")));
     outcome
 }
 

@@ -209,6 +209,42 @@ fn wrong_money_is_found() {
     }
 }
 
+/// What an order is that the PSP would not give back.
+fn stuck(facts: &mut Facts) {
+    facts.orders.get_mut(CANCELLED).unwrap().refund_state = Some("failed".to_owned());
+    ledger(facts).refunds.retain(|refund| refund.payment_id != format!("pi_{CANCELLED}"));
+    for event in events_of(facts, CANCELLED, "payments.refunded.v1") {
+        event.topic = "payments.refund-failed.v1".to_owned();
+    }
+}
+
+#[test]
+fn a_refund_that_failed_is_owed_and_told() {
+    let mut facts = right();
+    stuck(&mut facts);
+    let report = check(&facts, Scope::default());
+    assert!(report.is_clean(), "{report}");
+    assert!(report.to_string().contains(&format!("owed by hand, for the PSP refused: {CANCELLED}")), "{report}");
+    // Nobody was told.
+    let mut facts = right();
+    stuck(&mut facts);
+    facts.events.retain(|event| event.topic != "payments.refund-failed.v1");
+    assert_eq!(found(&facts, 0), BTreeSet::from([("payment-events", CANCELLED.to_owned())]));
+    // The PSP gave it back all the same.
+    let mut facts = right();
+    stuck(&mut facts);
+    let refund = Refund { refund_id: "re_x".to_owned(), payment_id: format!("pi_{CANCELLED}"), amount: 200 };
+    ledger(&mut facts).refunds.push(refund);
+    assert!(found(&facts, 0).contains(&("refunded-once", CANCELLED.to_owned())));
+    // It came back and was made by hand: each turn has its event.
+    let mut facts = right();
+    for (topic, event_id) in [("payments.refund-failed.v1", "a"), ("payments.refunded.v1", "b")] {
+        let (topic, order_id) = (topic.to_owned(), CANCELLED.to_owned());
+        facts.events.push(Event { topic, order_id, event_id: event_id.to_owned() });
+    }
+    assert!(found(&facts, 0).is_empty());
+}
+
 #[test]
 fn wrong_stock_is_found() {
     each(&[
@@ -258,6 +294,10 @@ fn wrong_events_are_found() {
             events_of(facts, REJECTED, "inventory.rejected.v1").for_each(|event| event.order_id = CANCELLED.to_owned());
         }),
         ("payment-events", DECLINED, |facts| facts.events.retain(|event| event.topic != "payments.failed.v1")),
+        ("payment-events", CANCELLED, |facts| {
+            let (topic, order_id) = ("payments.refunded.v1".to_owned(), CANCELLED.to_owned());
+            facts.events.push(Event { topic, order_id, event_id: "second".to_owned() });
+        }),
         ("payment-events", CANCELLED, |facts| {
             facts.events.retain(|event| event.event_id != "cancelled-payments.refunded.v1");
         }),

@@ -13,20 +13,21 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use crate::facts::{Event, Lag};
 
 /// The topics of the shop's events.
-const TOPICS: [&str; 7] = [
+const TOPICS: [&str; 8] = [
     "orders.confirmed.v1",
     "orders.failed.v1",
     "orders.cancelled.v1",
     "payments.succeeded.v1",
     "payments.failed.v1",
     "payments.refunded.v1",
+    "payments.refund-failed.v1",
     "inventory.rejected.v1",
 ];
 /// Who reads what. Without this a group that has not joined yet, and has never committed, would count as done.
 const CONSUMERS: [(&str, &[&str]); 4] = [
     ("inventory", &["orders.confirmed.v1", "orders.failed.v1", "orders.cancelled.v1"]),
     ("notification", &["orders.confirmed.v1", "orders.failed.v1", "orders.cancelled.v1"]),
-    ("order", &["inventory.rejected.v1", "payments.refunded.v1"]),
+    ("order", &["inventory.rejected.v1", "payments.refunded.v1", "payments.refund-failed.v1"]),
     ("payment", &["orders.failed.v1", "orders.cancelled.v1"]),
 ];
 /// How dead letter topics end.
