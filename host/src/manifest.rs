@@ -8,6 +8,7 @@
 mod document;
 mod image;
 mod interface;
+mod keys;
 mod options;
 mod planner;
 mod policy;
@@ -18,6 +19,7 @@ mod sources;
 pub use document::{ComponentKind, Manifest, ParseError};
 pub use image::{BuiltinKind, ImageError, ImageReference};
 pub use interface::Interface;
+pub use keys::KeyError;
 pub use options::{OptionError, Reuse, RuntimeOptions};
 pub use planner::plan;
 pub(crate) use policy::PREFIX as POLICY_PREFIX;

@@ -2,9 +2,9 @@
 //! sees; a key that is not known is an error.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::keys::{KeyError, Keys};
 use crate::limits;
 
 /// What all of these keys start with.
@@ -63,55 +63,37 @@ pub struct RuntimeOptions {
 /// What is wrong with a `host.*` key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
-    /// No such key.
-    #[error("`{key}` is not known, expected one of: {}", KEYS.join(", "))]
-    Unknown {
-        /// The key.
-        key: String,
-    },
-    /// A value that cannot be.
-    #[error("`{key}` is `{value}`, expected {expected}")]
-    Value {
-        /// The key.
-        key: String,
-        /// What stands there.
-        value: String,
-        /// What may stand there.
-        expected: String,
-    },
+    /// The key or its value.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// A key that has no effect here.
     #[error("`host.max_uses` needs `host.reuse: warm`")]
     MaxUsesWithoutReuse,
-    /// A secret with the name of an option.
-    #[error("`{key}` is an option of the host and cannot be a secret")]
-    Secret {
-        /// The key.
-        key: String,
-    },
 }
 
 impl RuntimeOptions {
     /// Takes the `host.*` keys out of `values`.
     pub(crate) fn take(values: &mut BTreeMap<String, String>, instances: u32) -> Result<Self, Vec<OptionError>> {
-        let mut reader = Reader { entries: BTreeMap::new(), errors: Vec::new() };
+        let mut options = BTreeMap::new();
         values.retain(|key, value| {
             let is_option = key.starts_with(PREFIX);
             if is_option {
-                reader.entries.insert(key.clone(), value.clone());
+                options.insert(key.clone(), value.clone());
             }
             !is_option
         });
-        let max_uses = reader.number(MAX_USES, 1..=1_000_000);
-        let reuse = match reader.entries.remove(REUSE).as_deref() {
+        let mut keys: Keys<OptionError> = Keys::new(options);
+        let max_uses = keys.whole(MAX_USES, 1..=1_000_000);
+        let reuse = match keys.text(REUSE).as_deref() {
             Some("warm") => Reuse::Warm { max_uses: narrow(max_uses.unwrap_or(DEFAULT_MAX_USES)) },
             Some("fresh") | None => {
                 if max_uses.is_some() {
-                    reader.errors.push(OptionError::MaxUsesWithoutReuse);
+                    keys.errors.push(OptionError::MaxUsesWithoutReuse);
                 }
                 Reuse::Fresh
             }
             Some(other) => {
-                reader.refuse(REUSE, other, "`fresh` or `warm`".into());
+                keys.refuse(REUSE, other, "`fresh` or `warm`".into());
                 Reuse::Fresh
             }
         };
@@ -119,45 +101,23 @@ impl RuntimeOptions {
         let memory_limit = u64::try_from(limits::MAX_MEMORY_BYTES).unwrap_or(u64::MAX);
         let options = Self {
             reuse,
-            max_instances: narrow(reader.number(MAX_INSTANCES, 1..=instance_limit).unwrap_or(u64::from(instances))),
-            queue_limit: narrow(reader.number(QUEUE_LIMIT, 0..=100_000).unwrap_or(DEFAULT_QUEUE_LIMIT)),
-            queue_timeout: reader.milliseconds(QUEUE_TIMEOUT_MS, 60_000, DEFAULT_QUEUE_TIMEOUT_MS),
+            max_instances: narrow(keys.whole(MAX_INSTANCES, 1..=instance_limit).unwrap_or(u64::from(instances))),
+            queue_limit: narrow(keys.whole(QUEUE_LIMIT, 0..=100_000).unwrap_or(DEFAULT_QUEUE_LIMIT)),
+            queue_timeout: milliseconds(&mut keys, QUEUE_TIMEOUT_MS, 60_000, DEFAULT_QUEUE_TIMEOUT_MS),
             memory_limit_bytes: usize::try_from(
-                reader
-                    .number(MEMORY_LIMIT_BYTES, (1 << 20)..=memory_limit)
+                keys.whole(MEMORY_LIMIT_BYTES, (1 << 20)..=memory_limit)
                     .unwrap_or(DEFAULT_MEMORY_LIMIT_BYTES.min(memory_limit)),
             )
             .unwrap_or(usize::MAX),
-            execution_timeout: reader.milliseconds(EXECUTION_TIMEOUT_MS, 600_000, DEFAULT_EXECUTION_TIMEOUT_MS),
+            execution_timeout: milliseconds(&mut keys, EXECUTION_TIMEOUT_MS, 600_000, DEFAULT_EXECUTION_TIMEOUT_MS),
         };
-        let mut errors = reader.errors;
-        errors.extend(reader.entries.into_keys().map(|key| OptionError::Unknown { key }));
+        let errors = keys.finish(&KEYS);
         if errors.is_empty() { Ok(options) } else { Err(errors) }
     }
 }
 
-struct Reader {
-    entries: BTreeMap<String, String>,
-    errors: Vec<OptionError>,
-}
-
-impl Reader {
-    fn number(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
-        let text = self.entries.remove(key)?;
-        let number = text.parse().ok().filter(|number| range.contains(number));
-        if number.is_none() {
-            self.refuse(key, &text, format!("a whole number from {} to {}", range.start(), range.end()));
-        }
-        number
-    }
-
-    fn milliseconds(&mut self, key: &str, most: u64, default: u64) -> Duration {
-        Duration::from_millis(self.number(key, 1..=most).unwrap_or(default))
-    }
-
-    fn refuse(&mut self, key: &str, value: &str, expected: String) {
-        self.errors.push(OptionError::Value { key: key.into(), value: value.into(), expected });
-    }
+fn milliseconds(keys: &mut Keys<OptionError>, key: &str, most: u64, default: u64) -> Duration {
+    Duration::from_millis(keys.whole(key, 1..=most).unwrap_or(default))
 }
 
 /// For numbers that a range has already bounded.

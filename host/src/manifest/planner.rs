@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Component, ComponentKind, Link, Manifest, SecretReference};
 use super::image::ImageReference;
-use super::options::{OptionError, PREFIX, RuntimeOptions};
+use super::keys::KeyError;
+use super::options::{PREFIX, RuntimeOptions};
 use super::policy::LinkPolicy;
 use super::problem::PlanError;
 use super::settings::Settings;
@@ -154,7 +155,7 @@ impl<'a> Planner<'a> {
         let mut config = self.settings(&owner, &properties.config, &properties.secrets);
         for key in config.secrets.keys().filter(|key| key.starts_with(PREFIX)) {
             self.errors
-                .push(PlanError::Option { place: place.clone(), source: OptionError::Secret { key: key.clone() } });
+                .push(PlanError::Option { place: place.clone(), source: KeyError::Secret { key: key.clone() }.into() });
         }
         let runtime = RuntimeOptions::take(&mut config.values, instances.unwrap_or(1));
         let runtime = runtime.map_err(|errors| {

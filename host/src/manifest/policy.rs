@@ -1,10 +1,10 @@
 //! The policy of one link: the keys `policy.*` of its source's config. Typed, bounded and checked here; a key that is not known is an error,
 //! because a misspelt breaker is none. What a key does is in `crate::policy`; all of them are in docs/link-policy.md.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::keys::{KeyError, Keys};
 use super::settings::Settings;
 
 /// What all of these keys start with.
@@ -117,22 +117,9 @@ pub struct BulkheadPolicy {
 /// What is wrong with a `policy.*` key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    /// No such key.
-    #[error("`{key}` is not known, expected one of: {}", KEYS.join(", "))]
-    Unknown {
-        /// The key.
-        key: String,
-    },
-    /// A value that cannot be.
-    #[error("`{key}` is `{value}`, expected {expected}")]
-    Value {
-        /// The key.
-        key: String,
-        /// What stands there.
-        value: String,
-        /// What may stand there.
-        expected: String,
-    },
+    /// The key or its value.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// A key that has no effect, or no meaning, without another.
     #[error("`{key}` needs `{needs}`")]
     Needs {
@@ -149,12 +136,6 @@ pub enum PolicyError {
         /// With what, and how.
         problem: &'static str,
     },
-    /// A secret with the name of a key.
-    #[error("`{key}` is for the host and cannot be a secret")]
-    Secret {
-        /// The key.
-        key: String,
-    },
 }
 
 impl LinkPolicy {
@@ -164,18 +145,16 @@ impl LinkPolicy {
     /// Everything that is wrong with them.
     pub fn read(settings: &Settings) -> Result<Self, Vec<PolicyError>> {
         let keys = settings.values.iter().filter(|(key, _)| key.starts_with(PREFIX));
-        let mut reader =
-            Reader { entries: keys.map(|(key, value)| (key.clone(), value.clone())).collect(), errors: Vec::new() };
+        let mut reader = Reader(Keys::new(keys.map(|(key, value)| (key.clone(), value.clone())).collect()));
         let secrets = settings.secrets.keys().filter(|key| key.starts_with(PREFIX));
-        reader.errors.extend(secrets.map(|key| PolicyError::Secret { key: key.clone() }));
+        reader.0.errors.extend(secrets.map(|key| KeyError::Secret { key: key.clone() }.into()));
         let policy = Self {
             deadline: reader.milliseconds(DEADLINE_MS),
-            retry: reader.has(RETRY).then(|| reader.retry()),
-            breaker: reader.has(BREAKER).then(|| reader.breaker()),
-            bulkhead: reader.has(BULKHEAD).then(|| reader.bulkhead()),
+            retry: reader.0.has(RETRY).then(|| reader.retry()),
+            breaker: reader.0.has(BREAKER).then(|| reader.breaker()),
+            bulkhead: reader.0.has(BULKHEAD).then(|| reader.bulkhead()),
         };
-        let Reader { entries, mut errors } = reader;
-        errors.extend(entries.into_keys().map(|key| PolicyError::Unknown { key }));
+        let errors = reader.0.finish(&KEYS);
         if errors.is_empty() { Ok(policy) } else { Err(errors) }
     }
 
@@ -186,17 +165,10 @@ impl LinkPolicy {
     }
 }
 
-/// Takes known keys out of `entries`; what is left over is unknown.
-struct Reader {
-    entries: BTreeMap<String, String>,
-    errors: Vec<PolicyError>,
-}
+/// Reads the groups.
+struct Reader(Keys<PolicyError>);
 
 impl Reader {
-    fn has(&self, prefix: &str) -> bool {
-        self.entries.keys().any(|key| key.starts_with(prefix))
-    }
-
     fn retry(&mut self) -> RetryPolicy {
         let policy = RetryPolicy {
             attempts: self.number("policy.retry.attempts", 2..=10).unwrap_or(3),
@@ -268,30 +240,19 @@ impl Reader {
     }
 
     fn number(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u32> {
-        self.whole(key, range).and_then(|number| u32::try_from(number).ok())
+        self.0.whole(key, range).and_then(|number| u32::try_from(number).ok())
     }
 
     fn milliseconds(&mut self, key: &str) -> Option<Duration> {
-        self.whole(key, 1..=MAX_MS).map(Duration::from_millis)
-    }
-
-    fn whole(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
-        let text = self.entries.remove(key)?;
-        let number = text.parse().ok().filter(|number| range.contains(number));
-        if number.is_none() {
-            let expected = format!("a whole number from {} to {}", range.start(), range.end());
-            self.errors.push(PolicyError::Value { key: key.to_owned(), value: text, expected });
-        }
-        number
+        self.0.whole(key, 1..=MAX_MS).map(Duration::from_millis)
     }
 
     fn flag(&mut self, key: &str) -> bool {
-        match self.entries.remove(key).as_deref() {
+        match self.0.text(key).as_deref() {
             Some("true") => true,
             Some("false") | None => false,
             Some(other) => {
-                let expected = "`true` or `false`".to_owned();
-                self.errors.push(PolicyError::Value { key: key.to_owned(), value: other.to_owned(), expected });
+                self.0.refuse(key, other, "`true` or `false`".to_owned());
                 false
             }
         }
@@ -299,15 +260,16 @@ impl Reader {
 
     /// Whether this key's value has been refused already.
     fn refused(&self, key: &str) -> bool {
-        self.errors.iter().any(|error| matches!(error, PolicyError::Value { key: refused, .. } if refused == key))
+        let of_key = |error: &PolicyError| matches!(error, PolicyError::Key(KeyError::Value { key: refused, .. }) if refused == key);
+        self.0.errors.iter().any(of_key)
     }
 
     fn needs(&mut self, key: &'static str, needs: &'static str) {
-        self.errors.push(PolicyError::Needs { key, needs });
+        self.0.errors.push(PolicyError::Needs { key, needs });
     }
 
     fn conflict(&mut self, key: &'static str, problem: &'static str) {
-        self.errors.push(PolicyError::Conflict { key, problem });
+        self.0.errors.push(PolicyError::Conflict { key, problem });
     }
 }
 

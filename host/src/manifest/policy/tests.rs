@@ -140,5 +140,5 @@ fn all_mistakes_are_told_at_once() {
     let mut secret = settings(&[]);
     secret.secrets.insert("policy.deadline_ms".to_owned(), "1".into());
     let errors = LinkPolicy::read(&secret).unwrap_err();
-    assert_eq!(errors, [PolicyError::Secret { key: "policy.deadline_ms".to_owned() }]);
+    assert_eq!(errors, [PolicyError::Key(KeyError::Secret { key: "policy.deadline_ms".to_owned() })]);
 }

@@ -185,7 +185,7 @@ fn configs_are_checked() {
         "name: host.key",
         &[
             &format!("{cart}: the config or secret name `host.key` is none: use letters, digits, `-` and `_`"),
-            &format!("{cart}: `host.key` is an option of the host and cannot be a secret"),
+            &format!("{cart}: `host.key` is for the host and cannot be a secret"),
         ],
     );
 }
