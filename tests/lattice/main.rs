@@ -18,7 +18,6 @@ mod links;
 mod load;
 mod membership;
 mod outage;
-mod policies;
 mod programs;
 mod providers;
 mod remote;
@@ -52,7 +51,6 @@ fn main() -> ExitCode {
         links::a_link_is_put_listed_and_deleted,
         links::a_second_target_for_one_import_is_refused,
         links::links_change_while_calls_flow,
-        policies::a_link_gets_a_policy_by_wash,
         providers::a_builtin_is_started_linked_and_stopped,
         providers::what_is_no_provider_is_refused,
         providers::an_external_provider_lives_under_our_host,
@@ -61,7 +59,6 @@ fn main() -> ExitCode {
         programs::an_interface_with_resources_is_refused_in_words,
         applications::an_application_is_deployed_upgraded_and_undeployed,
         applications::the_shop_runs_on_two_hosts,
-        policies::the_policy_before_payment_is_changed_under_a_running_shop,
         applications::components_come_from_a_registry,
         remote::a_remote_call_is_a_local_call,
         remote::hosts_with_the_same_component_share_its_calls,
