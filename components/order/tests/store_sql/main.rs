@@ -204,12 +204,15 @@ fn sweeping(store: &PgStore<Psql>, database: &Psql) {
     store.place(&placement(10, None)).unwrap();
     store.place(&placement(11, None)).unwrap();
     assert_eq!(store.claim_due(), Ok(None), "their leases run");
-    database.script("UPDATE orders SET lease_until = now() - interval '4 seconds' WHERE state = 'PENDING'").unwrap();
+    database.script("UPDATE orders SET lease_until = now() WHERE state = 'PENDING'").unwrap();
     assert_eq!(store.claim_due(), Ok(None), "the grace");
     let eleven = Uuid::from_u128(11);
-    database
-        .script(&format!("UPDATE orders SET lease_until = now() - interval '7 seconds' WHERE id = '{eleven}'"))
-        .unwrap();
+    // The other one's lease runs for longer than any machine takes for the next lines.
+    let due = format!(
+        "UPDATE orders SET lease_until = now() + CASE WHEN id = '{eleven}' THEN interval '-7 seconds' ELSE interval '30 seconds' END
+         WHERE state = 'PENDING'"
+    );
+    database.script(&due).unwrap();
     let due = store.claim_due().unwrap().unwrap();
     assert_eq!((due.held.clone(), due.attempt), (Held { epoch: 2, ..held(11, None) }, 1));
     assert_eq!(store.claim_due(), Ok(None));
