@@ -26,10 +26,10 @@ pub(super) const APPLY: &str = "WITH calls AS (
         SELECT c.call, c.order_id, w.sku, w.quantity FROM calls c, jsonb_to_recordset(c.lines) AS w (sku text, quantity bigint)
     ), known AS MATERIALIZED (
         SELECT c.call, c.event_id, c.order_id, c.consumer, c.twice,
-            EXISTS (SELECT 1 FROM inbox i WHERE i.consumer = c.consumer AND i.event_id = c.event_id) AS seen,
-            EXISTS (SELECT 1 FROM closed_orders e WHERE e.order_id = c.order_id) AS ended,
+            (SELECT true FROM inbox i WHERE i.consumer = c.consumer AND i.event_id = c.event_id) IS NOT NULL AS seen,
+            (SELECT true FROM closed_orders e WHERE e.order_id = c.order_id) IS NOT NULL AS ended,
             ARRAY(SELECT w.sku FROM wanted w
-                  WHERE w.call = c.call AND NOT EXISTS (SELECT 1 FROM products p WHERE p.sku = w.sku)) AS unknown
+                  WHERE w.call = c.call AND (SELECT true FROM products p WHERE p.sku = w.sku) IS NULL) AS unknown
         FROM calls c
     ), ready AS MATERIALIZED (
         SELECT call, event_id, order_id, consumer FROM known WHERE NOT twice AND NOT seen AND NOT ended AND unknown = '{}'
@@ -56,7 +56,7 @@ pub(super) const APPLY: &str = "WITH calls AS (
         SELECT w.sku, 'confirmed', -w.quantity, a.order_id FROM wanted w JOIN applied a ON a.call = w.call ORDER BY w.call, w.sku
     )
     SELECT k.call, k.seen, k.ended, k.unknown, EXISTS (SELECT 1 FROM applied a WHERE a.call = k.call) AS taken,
-        EXISTS (SELECT 1 FROM inventory_movements m WHERE m.order_id = k.order_id AND m.kind = 'confirmed') AS moved_before,
+        (SELECT true FROM inventory_movements m WHERE m.order_id = k.order_id AND m.kind = 'confirmed' LIMIT 1) IS NOT NULL AS moved_before,
         ARRAY(SELECT f.sku FROM fitted f WHERE f.call = k.call AND f.on_hand < f.quantity ORDER BY f.sku) AS short_skus,
         ARRAY(SELECT f.on_hand FROM fitted f WHERE f.call = k.call AND f.on_hand < f.quantity ORDER BY f.sku) AS short_on_hand,
         k.twice OR EXISTS (SELECT 1 FROM fitted f WHERE f.call = k.call AND f.over) AS again

@@ -44,7 +44,7 @@ SELECT c.call, c.id FROM calls c JOIN placed ON placed.id = c.id";
 /// Of each decision state, answer and event, or nothing. Without a decision for its key the key is removed.
 pub(super) const DECIDE: &str = "
 WITH calls AS (
-    SELECT *
+    SELECT *, 'PENDING' AS open
     FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
                 $11::uuid[], $12::text[], $13::text[], $14::jsonb[], $15::text[], $16::text[], $17::text[], $18::boolean[], $19::text[])
          WITH ORDINALITY AS c (id, epoch, old_version, state, new_version, decided_by, failure_code, failure_message, payment_provider,
@@ -54,7 +54,7 @@ WITH calls AS (
     SET state = c.state, version = c.new_version, decided_at = now(), decided_by = c.decided_by, failure_code = c.failure_code,
         failure_message = c.failure_message, payment_provider = c.payment_provider, payment_id = c.payment_id, lease_until = NULL
     FROM calls c
-    WHERE o.id = c.id AND o.state = 'PENDING' AND o.lease_epoch = c.epoch AND o.version = c.old_version
+    WHERE o.id = c.id AND o.state = c.open AND o.lease_epoch = c.epoch AND o.version = c.old_version
     RETURNING c.call, o.id, o.user_id
 ), published AS (
     INSERT INTO outbox (event_id, topic, key, payload, headers)

@@ -39,7 +39,7 @@ pub(super) const BEGIN: &str = concat!(
 /// No row means that the payment was decided before.
 pub(super) const DECIDE: &str = concat!(
     "WITH calls AS (
-        SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[],
+        SELECT *, ARRAY['started', 'unknown'] AS open FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[],
                              $8::uuid[], $9::text[], $10::text[], $11::text[], $12::jsonb[])
             WITH ORDINALITY AS c (order_id, state, payment_id, decline_code, psp_code, reason, only_attempt,
                                   event_id, topic, key, payload, headers, call)
@@ -47,7 +47,7 @@ pub(super) const DECIDE: &str = concat!(
         UPDATE payments p SET state = c.state, payment_id = COALESCE(c.payment_id, p.payment_id), decline_code = c.decline_code,
             psp_code = c.psp_code, reason = c.reason, updated_at = now()
         FROM calls c
-        WHERE p.order_id = c.order_id AND p.state IN ('started', 'unknown') AND (c.only_attempt IS NULL OR p.attempts = c.only_attempt)
+        WHERE p.order_id = c.order_id AND p.state = ANY (c.open) AND (c.only_attempt IS NULL OR p.attempts = c.only_attempt)
         RETURNING c.call, ",
     columns!("false"),
     "

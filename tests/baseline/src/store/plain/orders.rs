@@ -6,7 +6,7 @@ use swiftcart_provider_postgres::Postgres;
 use super::super::row::Timestamp;
 use super::super::{Placed, StoreError, bigint};
 use super::run;
-use crate::model::{CREATE_ROUTE, Held, KEY_RETENTION_SECONDS, LEASE_SECONDS, PROVIDER, Placement, Settlement};
+use crate::model::{CREATE_ROUTE, Held, KEY_RETENTION_SECONDS, LEASE_SECONDS, PROVIDER, Placement, Settlement, State};
 
 /// A key that is too old counts as free even before it is deleted.
 const PLACE: &str = "
@@ -32,13 +32,14 @@ WITH claimed AS (
 )
 SELECT id FROM placed";
 
-/// State, answer and event, or nothing. $15 is the key; $16 is null when the key is to be removed.
+/// State, answer and event, or nothing. $15 is the key; $16 is null when the key is to be removed. $20 is PENDING: as a literal it would let the planner go
+/// through the index of all that are pending instead of reaching the order by its id.
 const DECIDE: &str = "
 WITH decided AS (
     UPDATE orders
     SET state = $4::text, version = $5::bigint, decided_at = now(), decided_by = $6::text, failure_code = $7::text,
         failure_message = $8::text, payment_provider = $9::text, payment_id = $10::text, lease_until = NULL
-    WHERE id = $1::uuid AND state = 'PENDING' AND lease_epoch = $2::bigint AND version = $3::bigint
+    WHERE id = $1::uuid AND state = $20::text AND lease_epoch = $2::bigint AND version = $3::bigint
     RETURNING id, user_id
 ), published AS (
     INSERT INTO outbox (event_id, topic, key, payload, headers)
@@ -107,6 +108,7 @@ pub(super) async fn decide(database: &Postgres, settlement: &Settlement) -> Resu
         .bind(answer.as_deref())
         .bind(answer.as_ref().map(|_| trace_id))
         .bind(answer.is_some())
-        .bind(CREATE_ROUTE);
+        .bind(CREATE_ROUTE)
+        .bind(State::Pending.as_str());
     Ok(run(database, query).await?.is_some())
 }

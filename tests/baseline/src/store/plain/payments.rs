@@ -17,12 +17,15 @@ ON CONFLICT (order_id) DO UPDATE SET attempts = p.attempts + (p.state IN ('start
 RETURNING p.order_id, p.state, p.amount, p.currency, p.method, p.payment_id, p.decline_code, p.reason, p.attempts,
     (extract(epoch FROM now() - p.created_at) * 1000)::bigint AS age_ms, (xmax = 0) AS created";
 
-/// No row: it is decided. The shop asks for the row in a second statement; here the first gives it.
+/// The open states, asked for with a value so that the row is always reached by its order.
+const OPEN: [&str; 2] = ["started", "unknown"];
+
+/// No row: it is decided.
 const DECIDE: &str = "
 WITH decided AS (
     UPDATE payments AS p
     SET state = $2, payment_id = COALESCE($3, payment_id), decline_code = $4, psp_code = $5, reason = $6, updated_at = now()
-    WHERE order_id = $1 AND state IN ('started', 'unknown') AND ($7::int IS NULL OR attempts = $7)
+    WHERE order_id = $1 AND state = ANY ($13::text[]) AND ($7::int IS NULL OR attempts = $7)
     RETURNING p.order_id, p.state, p.amount, p.currency, p.method, p.payment_id, p.decline_code, p.reason, p.attempts,
         (extract(epoch FROM now() - p.created_at) * 1000)::bigint AS age_ms, false AS created
 ), published AS (
@@ -54,6 +57,7 @@ pub(super) async fn decide(
         .bind(event.topic)
         .bind(&event.key)
         .bind(&event.payload)
-        .bind(Json(&event.headers));
+        .bind(Json(&event.headers))
+        .bind(&OPEN[..]);
     run(database, query).await?.map(|row| row::charge(&row)).transpose()
 }
