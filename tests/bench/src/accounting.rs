@@ -10,7 +10,7 @@ use sqlx::types::Uuid;
 use swiftcart_support::eventually;
 use swiftcart_support::shop::Addresses;
 
-/// How long after the last answer everything must have settled: the mail server of a test takes a few hundred mails per second.
+/// How long after the last answer everything must have settled: mails pile up, since the catcher of a test is slower than the shop.
 const SETTLED_WITHIN: Duration = Duration::from_secs(300);
 /// Between two looks. Counting takes the database's time, which counts for the orders.
 const LOOK: Duration = Duration::from_millis(250);
