@@ -107,7 +107,7 @@ impl Postgres {
     /// for all of them.
     ///
     /// The text is written for any number of calls. Each parameter of a call is a scalar; the statement sees an array of them, one element per
-    /// call, as `unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS c (order_id, state, call)`. The first column of the result must be that
+    /// call, as `unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS c (id, state, call)`. The first column of the result must be that
     /// `call`, a `bigint`; a call is given the rows that name it, without that column, and `rows_affected` is their number. No number of rows can
     /// be expected.
     ///
