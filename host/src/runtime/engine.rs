@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use wasmtime::component::Component;
-use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::limits;
 
@@ -40,6 +40,8 @@ impl Engine {
             .max_component_instance_size(1 << 20)
             .max_core_instance_size(1 << 20)
             .linear_memory_keep_resident(limits::KEEP_RESIDENT_BYTES)
+            // Where the kernel can say which pages were written (Linux 6.7), only those are put back between two guests, not all that stay mapped.
+            .pagemap_scan(Enabled::Auto)
             .table_keep_resident(64 << 10)
             .async_stack_keep_resident(64 << 10);
 

@@ -1,17 +1,20 @@
 //! The benchmarks themselves, as short as they can be: their figures mean nothing here, but a benchmark that does not run is no benchmark.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 use std::process::Command;
 
 use serde_json::Value;
+
+/// Name, further arguments, variants that must have run, ratios that must be told.
+type Case = (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
 
 /// Goal: every benchmark runs against real servers, accounts for what it did, and writes the file whose shape is kept: runs of every variant, and the
 /// ratios that are asked of it. Method: each with `--quick`, one after the other, since they measure; of `orders` the variant that needs no other program.
 #[test]
 fn every_benchmark_runs_and_writes_its_file() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&str, &[&str], &[&str], &[&str]); 5] = [
+    let cases: [Case; 5] = [
         ("echo", &[], &["warm", "fresh", "axum"], &["warm/axum", "fresh/axum"]),
         ("call", &[], &["host", "warm", "fresh", "wrpc"], &["wrpc/warm", "wrpc/fresh"]),
         ("swap", &[], &[], &[]),
