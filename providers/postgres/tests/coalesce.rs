@@ -8,7 +8,7 @@ use futures::future::join_all;
 use sqlx::Executor;
 use sqlx::pool::PoolConnection;
 use support::{Server, eventually, one, run, statement};
-use swiftcart_provider_postgres::{Error, Postgres, RowSet, Statement, Value};
+use swiftcart_provider_postgres::{Error, Postgres, Statement, Value};
 
 const INSERT: &str = "WITH calls AS (
         SELECT * FROM unnest($1::int[], $2::text[]) WITH ORDINALITY AS c (id, note, call)

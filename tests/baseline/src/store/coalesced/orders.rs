@@ -55,17 +55,16 @@ WITH calls AS (
         failure_message = c.failure_message, payment_provider = c.payment_provider, payment_id = c.payment_id, lease_until = NULL
     FROM calls c
     WHERE o.id = c.id AND o.state = c.open AND o.lease_epoch = c.epoch AND o.version = c.old_version
-    RETURNING c.call, o.id, o.user_id
+    RETURNING c.call, o.id, o.user_id, c.route, c.key, c.decision, c.trace_id, c.told
 ), published AS (
     INSERT INTO outbox (event_id, topic, key, payload, headers)
     SELECT c.event_id, c.topic, d.id::text, c.payload, c.headers FROM decided d JOIN calls c ON c.call = d.call ORDER BY d.call
 ), answered AS (
-    UPDATE idempotency_keys k SET decision = c.decision, trace_id = c.trace_id, told = c.told
-    FROM decided d JOIN calls c ON c.call = d.call
-    WHERE k.user_id = d.user_id AND k.route = c.route AND k.key = c.key AND k.order_id = d.id AND c.decision IS NOT NULL
+    UPDATE idempotency_keys k SET decision = d.decision, trace_id = d.trace_id, told = d.told FROM decided d
+    WHERE k.user_id = d.user_id AND k.route = d.route AND k.key = d.key AND k.order_id = d.id AND d.decision IS NOT NULL
 ), freed AS (
-    DELETE FROM idempotency_keys k USING decided d JOIN calls c ON c.call = d.call
-    WHERE k.user_id = d.user_id AND k.route = c.route AND k.key = c.key AND k.order_id = d.id AND c.decision IS NULL
+    DELETE FROM idempotency_keys k USING decided d
+    WHERE k.user_id = d.user_id AND k.route = d.route AND k.key = d.key AND k.order_id = d.id AND d.decision IS NULL
 )
 SELECT call, id FROM decided";
 
