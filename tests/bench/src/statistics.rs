@@ -20,7 +20,7 @@ impl Spread {
         let (min, max) = (*values.first()?, *values.last()?);
         let middle = values.len() / 2;
         let upper = values.get(middle).copied()?;
-        let lower = if values.len() % 2 == 0 { values.get(middle.checked_sub(1)?).copied()? } else { upper };
+        let lower = if values.len().is_multiple_of(2) { values.get(middle.checked_sub(1)?).copied()? } else { upper };
         Some(Self { median: f64::midpoint(lower, upper), min, max })
     }
 }
@@ -47,7 +47,7 @@ pub(crate) fn ratios(numerator: &str, figures: &[Figure]) -> BTreeMap<String, Sp
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     #[test]

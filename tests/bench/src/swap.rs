@@ -166,7 +166,7 @@ impl Traffic for Greeting {
 
     fn request(&self, number: u64) -> anyhow::Result<Request<Full<Bytes>>> {
         // Every tenth takes a while, so that some are in flight at each swap.
-        let path = if number % 10 == 0 { "/wait/20" } else { "/" };
+        let path = if number.is_multiple_of(10) { "/wait/20" } else { "/" };
         Ok(Request::get(path).header(HOST, self.host.clone()).body(Full::default())?)
     }
 
