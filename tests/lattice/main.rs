@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         links::a_link_is_put_listed_and_deleted,
         links::a_second_target_for_one_import_is_refused,
         links::links_change_while_calls_flow,
+        policies::a_link_gets_a_policy_by_wash,
         providers::a_builtin_is_started_linked_and_stopped,
         providers::what_is_no_provider_is_refused,
         providers::an_external_provider_lives_under_our_host,

@@ -10,6 +10,7 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 use crate::audit::{self, Store};
+use crate::stage;
 use crate::world::{SETTLED, SOON, World};
 
 /// The policy of the link from order to payment, as docs/lattice.md names it.
@@ -40,6 +41,35 @@ async fn breaker(world: &World, id: &str) -> anyhow::Result<Value> {
 async fn put_config(world: &World, name: &str, pairs: &[&str]) -> anyhow::Result<()> {
     let arguments: Vec<&str> = ["config", "put", name].into_iter().chain(pairs.iter().copied()).collect();
     world.wash.run(&arguments).await?.success().map(drop)
+}
+
+/// Goal: a link that is put again with a policy has it, and without it has none. Method: a callee that takes longer than the policy's deadline.
+pub(crate) async fn a_link_gets_a_policy_by_wash(world: &mut World) -> anyhow::Result<()> {
+    const LINK: [&str; 8] = ["link", "put", "caller", "echo", "test", "calls", "--interface", "echo"];
+    stage::echo(world, world.a()).await?;
+    let url = stage::caller_on_the_web(world).await?;
+    let waiting = json!({"with_words": {"conduct": {"Wait": 1_500}}});
+    let says = async |what: &str, is: fn(&Value) -> bool| {
+        eventually(SOON, what, async || {
+            let (status, answer) = stage::call(world, &url, &waiting).await?;
+            ensure!(status == 200 && is(&answer), "{status}: {answer}");
+            Ok(())
+        })
+        .await
+    };
+    says("the call to be done", |answer| *answer == json!({"Ok": 0})).await?;
+    put_config(world, "echo-policy", &["policy.deadline_ms=300", "policy.breaker.minimum_calls=50"]).await?;
+    let with_policy: Vec<&str> = LINK.into_iter().chain(["--source-config", "echo-policy"]).collect();
+    world.wash.run(&with_policy).await?.success()?;
+    let is_cut = |answer: &Value| answer["Err"]["Uncertain"].as_str().is_some_and(|why| why.ends_with("(deadline)"));
+    says("the call to be cut", is_cut).await?;
+    let shown = breaker(world, "caller.echo.test.calls.echo").await?;
+    ensure!(shown["state"] == "closed" && shown["failed"].as_u64() >= Some(1), "{shown}");
+    world.wash.run(&LINK).await?.success()?;
+    says("the call to be done again", |answer| *answer == json!({"Ok": 0})).await?;
+    let shown = breaker(world, "caller.echo.test.calls.echo").await?;
+    ensure!(shown.is_null(), "the link has no policy and a breaker: {shown}");
+    Ok(())
 }
 
 /// Goal: `wash config put` changes how long an order waits for its payment, and when payment is given up, of a shop that runs; nothing is restarted, and
