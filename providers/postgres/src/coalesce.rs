@@ -8,6 +8,7 @@
 //!   call at fault, and only that one is told. What is not known to have taken place is uncertain for all of them.
 //! * A call whose owner has gone before its flush never runs.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,10 +19,11 @@ use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::limits::{FLUSH_BYTES, FLUSH_CALLS, LANES, MAX_STATEMENTS};
+use crate::limits::{FLUSH_BYTES, FLUSH_CALLS, LANES};
 use crate::measure::Measure;
-use crate::transaction;
-use crate::value::Statement;
+use crate::statement::check;
+use crate::value::{RowSet, Statement};
+use crate::{sql, transaction};
 
 mod call;
 
@@ -72,8 +74,9 @@ impl Coalescer {
 
     /// Runs the call together with those that wait beside it. See [`crate::Postgres::coalesce`].
     pub(crate) async fn run(self: &Arc<Self>, statements: &[Statement]) -> Answer {
+        check(statements)?;
         let parameters = Parameters::encode(statements)?;
-        let lane = self.lane(statements)?;
+        let lane = self.lane(statements);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (answer, mut told) = oneshot::channel();
         if lane.join(Call { number, parameters, answer }) {
@@ -103,23 +106,24 @@ impl Coalescer {
         self.pool.close().await;
     }
 
-    fn lane(&self, statements: &[Statement]) -> Result<Arc<Lane>, Error> {
+    /// Of statements that were checked.
+    fn lane(&self, statements: &[Statement]) -> Arc<Lane> {
         let key = match statements {
-            [single] => std::borrow::Cow::Borrowed(single.sql.as_str()),
-            // No text contains the separator: the check below refuses it.
+            [single] => Cow::Borrowed(single.sql.as_str()),
+            // No text contains the separator: the check refuses it.
             several => several.iter().map(|statement| statement.sql.as_str()).collect::<Vec<_>>().join("\0").into(),
         };
         let mut lanes = lock(&self.lanes);
         if let Some(lane) = lanes.get(key.as_ref()) {
-            return Ok(Arc::clone(lane));
+            return Arc::clone(lane);
         }
-        let lane = Arc::new(Lane::new(statements, self.flushes)?);
+        let lane = Arc::new(Lane::new(statements, self.flushes));
         if lanes.len() >= LANES {
             // Texts of versions that were swapped out, mostly. What somebody still uses comes back with its next call.
             lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
         }
         lanes.insert(key.into(), Arc::clone(&lane));
-        Ok(lane)
+        lane
     }
 
     /// Runs what waits in the lane until nothing does.
@@ -155,7 +159,7 @@ impl Coalescer {
         }
     }
 
-    async fn attempt(&self, lane: &Lane, calls: &[Call]) -> Result<Vec<Vec<crate::RowSet>>, Error> {
+    async fn attempt(&self, lane: &Lane, calls: &[Call]) -> Result<Vec<Vec<RowSet>>, Error> {
         let bound = call::bind(&lane.texts, &lane.only_reads, calls)?;
         let sets = transaction::transact(&self.pool, self.step_limit, &bound, &self.measure).await?;
         call::divide(sets, calls.len()).map_err(|problem| {
@@ -169,23 +173,14 @@ impl Coalescer {
 }
 
 impl Lane {
-    fn new(statements: &[Statement], flushes: usize) -> Result<Self, Error> {
-        if statements.len() > MAX_STATEMENTS {
-            return Err(Error::Invalid(format!(
-                "{} statements in one call, at most {MAX_STATEMENTS} are allowed",
-                statements.len()
-            )));
-        }
-        for (index, statement) in statements.iter().enumerate() {
-            crate::sql::check(&statement.sql, index)?;
-        }
+    fn new(statements: &[Statement], flushes: usize) -> Self {
         let text = |statement: &Statement| AssertSqlSafe(Arc::<str>::from(statement.sql.as_str())).into_sql_str();
-        Ok(Self {
+        Self {
             texts: statements.iter().map(text).collect(),
-            only_reads: statements.iter().map(|statement| crate::sql::only_reads(&statement.sql)).collect(),
+            only_reads: statements.iter().map(|statement| sql::only_reads(&statement.sql)).collect(),
             flushes,
             queue: Mutex::default(),
-        })
+        }
     }
 
     /// Whether the caller has to start a flush.

@@ -21,19 +21,16 @@ pub(crate) struct Bound {
     pub(crate) shared: bool,
 }
 
-/// Checks and encodes all statements of a call.
-pub(crate) fn bind(statements: Vec<Statement>) -> Result<Vec<Bound>, Error> {
+/// What every call must be like, whether it runs alone or together with others: so many statements, texts that may run in a transaction of ours, so
+/// many parameters.
+pub(crate) fn check(statements: &[Statement]) -> Result<(), Error> {
     if statements.len() > MAX_STATEMENTS {
         return Err(Error::Invalid(format!(
             "{} statements in one call, at most {MAX_STATEMENTS} are allowed",
             statements.len()
         )));
     }
-    statements.into_iter().enumerate().map(|(index, statement)| Bound::new(statement, index)).collect()
-}
-
-impl Bound {
-    fn new(statement: Statement, index: usize) -> Result<Self, Error> {
+    for (index, statement) in statements.iter().enumerate() {
         sql::check(&statement.sql, index)?;
         if statement.params.len() > MAX_PARAMETERS {
             let count = statement.params.len();
@@ -41,6 +38,18 @@ impl Bound {
                 "statement {index}: {count} parameters, at most {MAX_PARAMETERS} are allowed; use arrays"
             )));
         }
+    }
+    Ok(())
+}
+
+/// Checks and encodes all statements of a call.
+pub(crate) fn bind(statements: Vec<Statement>) -> Result<Vec<Bound>, Error> {
+    check(&statements)?;
+    statements.into_iter().enumerate().map(|(index, statement)| Bound::new(statement, index)).collect()
+}
+
+impl Bound {
+    fn new(statement: Statement, index: usize) -> Result<Self, Error> {
         let mut arguments = PgArguments::default();
         for (position, value) in statement.params.iter().enumerate() {
             Arguments::add(&mut arguments, value)

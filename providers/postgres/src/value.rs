@@ -43,6 +43,22 @@ pub enum Value {
     TimestamptzArray(Vec<i64>),
 }
 
+impl Value {
+    pub(crate) fn is_array(&self) -> bool {
+        matches!(
+            self,
+            Self::BooleanArray(_)
+                | Self::Int32Array(_)
+                | Self::Int64Array(_)
+                | Self::Float64Array(_)
+                | Self::TextArray(_)
+                | Self::BytesArray(_)
+                | Self::UuidArray(_)
+                | Self::TimestamptzArray(_)
+        )
+    }
+}
+
 /// One statement with `$1`, `$2`, ... bound to `params` in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Statement {

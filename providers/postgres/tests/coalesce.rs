@@ -125,6 +125,13 @@ async fn what_cannot_be_shared_is_refused() {
         let answer = client.coalesce(statements.clone()).await;
         assert!(matches!(answer, Err(Error::Invalid(_))), "{statements:?}: {answer:?}");
     }
+    // The queue of two texts is there by now; a single text that looks like both must not find it.
+    let lock =
+        "SELECT c.call, pg_advisory_xact_lock(c.id)::text FROM unnest($1::int[]) WITH ORDINALITY AS c (id, call)";
+    client.coalesce(vec![statement(lock, vec![Value::Int32(1)]), touch(1, "none")]).await.unwrap();
+    let both = statement(&format!("{lock}\0{TOUCH}"), vec![Value::Int32(1)]);
+    let answer = client.coalesce(vec![both]).await;
+    assert!(matches!(&answer, Err(Error::Invalid(why)) if why.contains("NUL")), "{answer:?}");
     assert_eq!(number(&client, "SELECT count(*) FROM items").await, 0);
     assert_eq!(client.coalesce(Vec::new()).await, Ok(Vec::new()));
 }

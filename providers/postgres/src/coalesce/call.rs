@@ -10,7 +10,6 @@ use sqlx::{Arguments, Encode, SqlStr, Type};
 use tokio::sync::oneshot;
 
 use crate::error::Error;
-use crate::limits::MAX_PARAMETERS;
 use crate::statement::Bound;
 use crate::value::{RowSet, Statement, Value};
 
@@ -43,7 +42,7 @@ pub(crate) struct Call {
 }
 
 impl Parameters {
-    /// Checks and encodes the parameters of a call.
+    /// Encodes the parameters of a call whose statements were checked, and refuses what cannot be shared.
     pub(crate) fn encode(statements: &[Statement]) -> Result<Self, Error> {
         statements
             .iter()
@@ -54,10 +53,9 @@ impl Parameters {
                         "statement {index}: a number of rows cannot be expected of a statement that calls share"
                     )));
                 }
-                if statement.params.is_empty() || statement.params.len() > MAX_PARAMETERS {
-                    let count = statement.params.len();
+                if statement.params.is_empty() {
                     return Err(Error::Invalid(format!(
-                        "statement {index}: {count} parameters, 1 to {MAX_PARAMETERS} are allowed"
+                        "statement {index}: calls that share a statement are told apart by its parameters, and it has none"
                     )));
                 }
                 let elements = statement.params.iter().enumerate();
@@ -81,14 +79,13 @@ impl Parameters {
 
 impl Element {
     fn encode(value: &Value) -> Result<Self, String> {
-        let oid = value.oid();
-        if oid != 0 && array_of(oid).is_none() {
+        if value.is_array() {
             return Err("an array cannot be an element of an array: give jsonb instead".to_owned());
         }
         let mut bytes = Vec::new();
         Ok(match value.write(&mut bytes)? {
             IsNull::Yes => Self { oid: 0, bytes: None },
-            IsNull::No => Self { oid, bytes: Some(bytes) },
+            IsNull::No => Self { oid: value.oid(), bytes: Some(bytes) },
         })
     }
 }
@@ -210,23 +207,6 @@ impl Encode<'_, Postgres> for Array<'_> {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
         self.write(buffer)
     }
-}
-
-/// The array type of a scalar type (`pg_type.dat` in PostgreSQL's source), if a parameter can have it.
-fn array_of(oid: u32) -> Option<u32> {
-    Some(match oid {
-        16 => 1000,
-        17 => 1001,
-        20 => 1016,
-        23 => 1007,
-        25 => 1009,
-        701 => 1022,
-        1184 => 1185,
-        1700 => 1231,
-        2950 => 2951,
-        3802 => 3807,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
