@@ -19,6 +19,7 @@ const ENOUGH: usize = 10;
 
 /// One order with its answer and how long that took.
 struct Try {
+    token: String,
     key: String,
     answer: Answer,
     took: Duration,
@@ -27,7 +28,7 @@ struct Try {
 async fn buy(e2e: &E2e, token: &str, sku: &str) -> anyhow::Result<Try> {
     let (key, began) = (fresh_key(), Instant::now());
     let answer = e2e.client.post_order(token, Some(&key), &order_of(sku, 1, "pm_card_visa")).await?;
-    Ok(Try { key, answer, took: began.elapsed() })
+    Ok(Try { token: token.to_owned(), key, answer, took: began.elapsed() })
 }
 
 async fn breaker(e2e: &E2e) -> anyhow::Result<Value> {
@@ -65,22 +66,32 @@ async fn recovers(e2e: &E2e, token: &str, sku: &str, pending: &[Try]) -> anyhow:
     .await?;
     for one in pending {
         let order = order_id(&one.answer)?;
-        e2e.settled(token, &order, "CONFIRMED").await?;
+        e2e.settled(&one.token, &order, "CONFIRMED").await?;
         ensure!(e2e.charges(&order).await? == 1, "order {order} was charged {} times", e2e.charges(&order).await?);
     }
     Ok(())
 }
 
-/// Every answer is `payment-unavailable` with `Retry-After`, its order has failed and was not charged, and its key makes another order.
-async fn nothing_was_charged(e2e: &E2e, token: &str, sku: &str, refused: &[Try]) -> anyhow::Result<()> {
+/// Every answer is `payment-unavailable` with `Retry-After`. An order that it names has failed and was not charged; where it names none, none was
+/// begun: the buyer of all these has no orders but those named and the `others`. Its key makes another order.
+async fn nothing_was_charged(e2e: &E2e, sku: &str, others: usize, refused: &[Try]) -> anyhow::Result<()> {
+    let first = refused.first().context("nobody was refused")?;
+    let token = &first.token;
+    let mut named = 0;
     for one in refused {
         let told = problem(&one.answer, 503, "payment-unavailable")?;
         ensure!(one.answer.header("retry-after").is_some(), "no Retry-After");
-        let order = told["orderId"].as_str().context("no orderId")?;
+        let Some(order) = told["orderId"].as_str() else { continue };
+        named += 1;
         e2e.settled(token, order, "FAILED").await?;
         ensure!(e2e.charges(order).await? == 0, "order {order} was refused and charged");
     }
-    let first = refused.first().context("nobody was refused")?;
+    let all = e2e.client.get("/orders?limit=100", Some(token)).await?.expect_status(200)?.json()?;
+    let all = all["orders"].as_array().context("no orders")?.len();
+    ensure!(
+        all == others + named,
+        "the buyer has {all} orders: {others} answered otherwise, {named} refused with an order"
+    );
     let again =
         e2e.client.post_order(token, Some(&first.key), &order_of(sku, 1, "pm_card_visa")).await?.expect_status(201)?;
     ensure!(again.header("idempotent-replayed").is_none(), "the key was not free");
@@ -100,10 +111,10 @@ pub(crate) async fn a_failing_psp_is_refused_fast_and_recovers(e2e: &mut E2e) ->
     e2e.client.psp_faults(&json!({"unavailable": true})).await?;
     let pending = until_open(e2e, &token, &sku).await?;
     ensure!(pending.len() >= ENOUGH / 2, "it opened after {} failures", pending.len());
-    let mut tries = Vec::new();
+    let (mut tries, other) = (Vec::new(), e2e.buyer()?);
     for _ in 0..60 {
-        tries.push(buy(e2e, &token, &sku).await?);
-        e2e.client.get("/orders", Some(&token)).await?.expect_status(200)?;
+        tries.push(buy(e2e, &other, &sku).await?);
+        e2e.client.get("/orders", Some(&other)).await?.expect_status(200)?;
     }
     // A few may be probes, which ask the PSP and are told 202.
     let (refused, probes): (Vec<_>, Vec<_>) = tries.into_iter().partition(|one| one.answer.status == 503);
@@ -117,9 +128,10 @@ pub(crate) async fn a_failing_psp_is_refused_fast_and_recovers(e2e: &mut E2e) ->
     );
     ensure!(percentile(&refused, 50) < percentile(&pending, 50), "refusing takes as long as asking");
     e2e.client.psp_faults(&json!({})).await?;
+    let others = probes.len();
     let pending: Vec<Try> = pending.into_iter().chain(probes).collect();
     recovers(e2e, &token, &sku, &pending).await?;
-    nothing_was_charged(e2e, &token, &sku, &refused).await
+    nothing_was_charged(e2e, &sku, others, &refused).await
 }
 
 /// Goal: a PSP that does not answer holds up neither those who read orders nor, once it is known to be slow, those who buy. Method: the simulator
@@ -144,9 +156,9 @@ pub(crate) async fn a_silent_psp_slows_nobody_else(e2e: &mut E2e) -> anyhow::Res
     let pending = pending?;
     let waited = percentile(&pending, 0);
     ensure!(waited >= Duration::from_secs(3), "the first buyers waited {waited:?} only: nothing is shown");
-    let mut tries = Vec::new();
+    let (mut tries, other) = (Vec::new(), e2e.buyer()?);
     for _ in 0..20 {
-        let one = buy(e2e, &token, &sku).await?;
+        let one = buy(e2e, &other, &sku).await?;
         let is_probe = one.answer.status != 503;
         tries.push(one);
         if is_probe {
@@ -166,7 +178,8 @@ pub(crate) async fn a_silent_psp_slows_nobody_else(e2e: &mut E2e) -> anyhow::Res
         percentile(&refused, 50)
     );
     e2e.client.psp_faults(&json!({})).await?;
+    let others = probes.len();
     let pending: Vec<Try> = pending.into_iter().chain(probes).collect();
     recovers(e2e, &token, &sku, &pending).await?;
-    nothing_was_charged(e2e, &token, &sku, &refused).await
+    nothing_was_charged(e2e, &sku, others, &refused).await
 }

@@ -1,4 +1,4 @@
-//! The host's capabilities as the services see them: typed ports over the WIT imports `swiftcart:{postgres,redis,email,trace}`.
+//! The host's capabilities as the services see them: typed ports over the WIT imports `swiftcart:{postgres,redis,email,trace,policy}`.
 //!
 //! Invariant: a service names a port trait ([`postgres::Database`], [`redis::Scripts`], [`email::Mailer`], [`trace::TraceSource`]) and never the
 //! bindings, so that everything but its `guest.rs` compiles and is tested natively. The `Linked` type of each module is the real thing: it exists
@@ -7,6 +7,7 @@
 mod bindings;
 pub mod email;
 pub mod kafka;
+pub mod policy;
 pub mod postgres;
 pub mod redis;
 pub mod trace;

@@ -16,8 +16,8 @@ pub enum CreateError {
     KeyReused,
     /// The first request with this key still runs; ask again after this many seconds.
     KeyInFlight(u32),
-    /// Surely not charged; this order has failed, the same key may try again.
-    PaymentUnavailable(String),
+    /// Surely not charged; the same key may try again. The order's id if one was written: it has failed.
+    PaymentUnavailable(Option<String>),
     /// Something cannot be reached; the order's id if it was written.
     Unavailable(Option<String>),
     /// A bug below.

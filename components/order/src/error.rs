@@ -24,9 +24,9 @@ pub enum CreateError {
     /// The first request with this key still runs; ask again after this many seconds.
     #[error("idempotency key in flight, {0} s")]
     KeyInFlight(u32),
-    /// Surely not charged; this order has failed and its key is free again.
-    #[error("payment unavailable for order {0}")]
-    PaymentUnavailable(Uuid),
+    /// Surely not charged, and the key is free. The id is there if an order was written: it has failed.
+    #[error("payment unavailable, order {0:?}")]
+    PaymentUnavailable(Option<Uuid>),
     /// A store or service cannot be reached; the same request with the same key may be tried again. The id is there if the order was written.
     #[error("unavailable, order {0:?}")]
     Unavailable(Option<Uuid>),

@@ -1,6 +1,6 @@
 //! Bindings: WIT <-> domain, the ports over the host's imports, and the exports. No rules.
 
-use swiftcart_capabilities::{postgres, trace};
+use swiftcart_capabilities::{policy, postgres, trace};
 use swiftcart_domain::seal;
 use uuid::Uuid;
 use wasmcloud_component::wasi::clocks::wall_clock;
@@ -101,6 +101,10 @@ impl From<inventory::Error> for StockError {
 }
 
 impl Payments for Host {
+    fn refuses(&self) -> bool {
+        policy::refuses("swiftcart:payment/payments")
+    }
+
     fn charge(&self, order: &Order, method: &str) -> Outcome {
         payments::charge(&payments::ChargeRequest {
             order_id: order.id.to_string(),
@@ -298,7 +302,7 @@ impl From<CreateError> for wit::CreateError {
             CreateError::AmountOutOfRange => Self::AmountOutOfRange,
             CreateError::KeyReused => Self::KeyReused,
             CreateError::KeyInFlight(seconds) => Self::KeyInFlight(seconds),
-            CreateError::PaymentUnavailable(order_id) => Self::PaymentUnavailable(order_id.to_string()),
+            CreateError::PaymentUnavailable(order_id) => Self::PaymentUnavailable(order_id.map(|id| id.to_string())),
             CreateError::Unavailable(order_id) => Self::Unavailable(order_id.map(|id| id.to_string())),
             CreateError::Internal(text) => Self::Internal(text),
         }

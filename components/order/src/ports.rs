@@ -240,6 +240,8 @@ pub enum Outcome {
 
 /// Charging. Every call is idempotent by order id.
 pub trait Payments {
+    /// Whether a charge would be refused on its way at this moment. A hint: asking charges nothing and promises nothing.
+    fn refuses(&self) -> bool;
     /// Charges once, whatever happens.
     fn charge(&self, order: &Order, method: &str) -> Outcome;
     /// What became of the charge; if there was none, there never will be one.

@@ -86,13 +86,13 @@ fn declined_and_short_give_the_stock_back() {
 #[test]
 fn payment_unavailable_frees_the_key() {
     let world = world();
-    let Err(CreateError::PaymentUnavailable(first)) = world.create(Some("k"), "down") else {
+    let Err(CreateError::PaymentUnavailable(Some(first))) = world.create(Some("k"), "down") else {
         panic!("expected payment-unavailable")
     };
     assert_eq!(world.only_order().failure.unwrap().code, "payment_unavailable");
     assert!(world.keys.borrow().is_empty());
     assert_eq!(world.topics(), ["orders.failed.v1"]);
-    let Err(CreateError::PaymentUnavailable(second)) = world.create(Some("k"), "down") else {
+    let Err(CreateError::PaymentUnavailable(Some(second))) = world.create(Some("k"), "down") else {
         panic!("expected payment-unavailable")
     };
     assert_ne!(first, second);
@@ -105,7 +105,7 @@ fn payment_unavailable_frees_the_key() {
 fn a_link_that_refuses_decides_only_the_first_run() {
     let world = world();
     world.faults.borrow_mut().insert(4, Fault::Refused);
-    let Err(CreateError::PaymentUnavailable(first)) = world.create(Some("k"), "ok") else {
+    let Err(CreateError::PaymentUnavailable(Some(first))) = world.create(Some("k"), "ok") else {
         panic!("expected payment-unavailable")
     };
     assert!(world.money_taken.borrow().is_empty() && world.keys.borrow().is_empty());
@@ -126,6 +126,25 @@ fn a_link_that_refuses_decides_only_the_first_run() {
     world.orders().tick("order-sweep").unwrap();
     assert_eq!(world.only_order().state, State::Confirmed);
     assert_eq!(world.money_taken.borrow().values().sum::<u32>(), 1);
+}
+
+/// Goal: while the link to payment refuses, a new order does not even begin, and what a key has led to is told all the same. Method: a decided order
+/// under one key, then a refusing link: its answer again, another request under it, another key, no key; then the link is well.
+#[test]
+fn while_payment_refuses_nothing_begins() {
+    let world = world();
+    let first = world.create(Some("decided"), "ok").unwrap();
+    world.refuse_payments.set(true);
+    let again = world.create(Some("decided"), "ok").unwrap();
+    assert_eq!((again.replayed, &again.decision), (true, &first.decision));
+    assert_eq!(world.create(Some("decided"), "declined"), Err(CreateError::KeyReused));
+    for key in [Some("new"), None] {
+        assert_eq!(world.create(key, "ok"), Err(CreateError::PaymentUnavailable(None)));
+    }
+    assert_eq!((world.orders.borrow().len(), world.keys.borrow().len(), world.topics().len()), (1, 1, 1));
+    world.refuse_payments.set(false);
+    let second = world.create(Some("new"), "ok").unwrap();
+    assert!(matches!(&second.decision, Decision::Confirmed { .. }) && !second.replayed, "{second:?}");
 }
 
 #[test]
@@ -292,7 +311,7 @@ fn a_late_charge_after_the_sweep_is_barred() {
         assert_eq!(world.orders().tick("order-sweep"), Ok(1));
     }));
     let late = world.create(Some("k"), "ok");
-    assert_eq!(late, Err(CreateError::PaymentUnavailable(world.only_order().id)));
+    assert_eq!(late, Err(CreateError::PaymentUnavailable(Some(world.only_order().id))));
     assert!(world.money_taken.borrow().is_empty());
     assert_eq!(world.stock.borrow()["A"], 10);
     assert!(matches!(world.create(Some("k"), "ok").unwrap().decision, Decision::Confirmed { .. }), "the key is free");

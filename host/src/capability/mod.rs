@@ -9,6 +9,7 @@ pub mod http_server;
 pub mod kafka;
 pub mod keyvalue;
 pub mod logging;
+pub mod policy;
 pub mod postgres;
 pub mod scripts;
 pub mod timer;
@@ -41,6 +42,8 @@ pub struct Grants {
     pub http: Option<Arc<swiftcart_provider_http::Client>>,
     /// The policy of the link over which it calls them.
     pub outgoing: Option<Arc<Guard>>,
+    /// The policies of all its links, by interface without version.
+    pub guards: BTreeMap<String, Arc<Guard>>,
 }
 
 impl Grants {
@@ -67,6 +70,7 @@ const AMBIENT: &[(&str, &str)] = &[
     ("wasi", "logging"),
     ("wasi", "config"),
     ("swiftcart", "trace"),
+    ("swiftcart", "policy"),
 ];
 
 /// What each kind of built-in capability provides to components.
@@ -171,7 +175,8 @@ pub fn add_ambient(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     http::types::add_to_linker::<_, WasiHttp>(linker, &(&options).into(), Guest::http)?;
     logging::add_to_linker(linker)?;
     config::add_to_linker(linker)?;
-    bindings::swiftcart::trace::context::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)
+    bindings::swiftcart::trace::context::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
+    bindings::swiftcart::policy::links::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)
 }
 
 /// Defines one interface that a link grants.

@@ -93,6 +93,16 @@ impl Breaker {
         Ok(Admission { generation: self.generation })
     }
 
+    /// Whether [`Breaker::admit`] would refuse. Changes nothing.
+    pub(super) fn refuses(&self, now: Instant) -> bool {
+        match (self.forced, &self.state) {
+            (Some(forced), _) => forced == Forced::Open,
+            (None, State::Closed) => false,
+            (None, State::Open { until }) => now < *until,
+            (None, State::HalfOpen { admitted, .. }) => *admitted >= self.policy.half_open_probes,
+        }
+    }
+
     /// Whether a call that was let through, and waited since, may still be made.
     pub(super) fn still(&self, admission: Admission) -> bool {
         self.forced != Some(Forced::Open)

@@ -52,6 +52,13 @@ impl Guard {
         self.active.load_full()
     }
 
+    /// Whether its breaker would let no call pass at this moment. Asking changes nothing.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        let breaker = self.active().and_then(|active| active.breaker.clone());
+        breaker.is_some_and(|breaker| lock(&breaker).refuses(Instant::now()))
+    }
+
     /// Another policy holds from now on; calls under way end under theirs. One caller at a time.
     pub(super) fn set(&self, policy: LinkPolicy) {
         let before = self.active();

@@ -175,9 +175,13 @@ fn create_problem(error: CreateError, trace: &str) -> Problem {
                 .retry_after(seconds.max(1))
         }
         CreateError::PaymentUnavailable(order_id) => {
-            semantic(Kind::PaymentUnavailable, "Nothing was charged. Send the same request again.".to_owned())
-                .order(order_id)
-                .retry_after(RETRY_PAYMENT_SECONDS)
+            let problem =
+                semantic(Kind::PaymentUnavailable, "Nothing was charged. Send the same request again.".to_owned());
+            let problem = problem.retry_after(RETRY_PAYMENT_SECONDS);
+            match order_id {
+                Some(order_id) => problem.order(order_id),
+                None => problem,
+            }
         }
         CreateError::Unavailable(Some(order_id)) => unavailable(trace).order(order_id),
         CreateError::Unavailable(None) => unavailable(trace),

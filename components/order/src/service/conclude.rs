@@ -34,7 +34,7 @@ impl Orders<'_> {
         }
         match settlement.decision {
             Some(decision) => Ok(Creation { decision, replayed: false, trace_id }),
-            None => Err(CreateError::PaymentUnavailable(order_id)),
+            None => Err(CreateError::PaymentUnavailable(Some(order_id))),
         }
     }
 
@@ -63,7 +63,7 @@ impl Orders<'_> {
         match stored.filter(|record| record.held.order.id == order_id).and_then(|record| record.answer) {
             Some((decision, trace_id)) => Ok(Creation { decision, replayed: false, trace_id }),
             // It freed the key: the same key may try again.
-            None if now.order.is_payment_unavailable() => Err(CreateError::PaymentUnavailable(order_id)),
+            None if now.order.is_payment_unavailable() => Err(CreateError::PaymentUnavailable(Some(order_id))),
             None if now.order.state == State::Failed => {
                 Ok(Creation { decision: Decision::Failed { order: now.order }, replayed: false, trace_id })
             }

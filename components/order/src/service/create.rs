@@ -19,15 +19,18 @@ impl Orders<'_> {
     /// See [`CreateError`].
     pub fn create(&self, caller: &Caller, key: Option<&str>, request: &Request) -> Result<Creation, CreateError> {
         let fingerprint = request.fingerprint();
-        let quote = match self.stock.quote(&request.lines, &request.currency) {
+        // What is not charged comes to nothing: refused before anything is priced, written or reserved, it costs next to nothing while payment is ill.
+        let quote = if self.payments.refuses() {
+            Err(CreateError::PaymentUnavailable(None))
+        } else {
+            self.stock.quote(&request.lines, &request.currency).map_err(|error| self.refuse(error))
+        };
+        let quote = match quote {
             Ok(quote) => quote,
-            // What cannot be priced now may still repeat a request that could be: the key goes first.
+            // What cannot be made now may still repeat a request that could be: the key goes first.
             Err(error) => {
                 let known = key.map(|key| self.find(caller.user_id, key, &fingerprint)).transpose()?.flatten();
-                return match known {
-                    Some(record) => self.repeat(record, &fingerprint),
-                    None => Err(self.refuse(error)),
-                };
+                return known.map_or(Err(error), |record| self.repeat(record, &fingerprint));
             }
         };
         let placement = self.placement(caller, key, request, quote, fingerprint)?;

@@ -97,6 +97,10 @@ impl World {
 }
 
 impl Payments for World {
+    fn refuses(&self) -> bool {
+        self.refuse_payments.get()
+    }
+
     fn charge(&self, order: &Order, method: &str) -> Outcome {
         let charge = || {
             let mut charges = self.charges.borrow_mut();

@@ -45,8 +45,12 @@ impl Scene {
         self.now += ms(time);
     }
 
+    /// Whoever asks first is told what then happens, in every state.
     fn admit(&mut self) -> Option<Admission> {
-        self.breaker.admit(self.now).ok()
+        let refuses = self.breaker.refuses(self.now);
+        let admission = self.breaker.admit(self.now).ok();
+        assert_eq!(refuses, admission.is_none());
+        admission
     }
 
     fn end(&mut self, admission: Admission, mark: Mark) {
