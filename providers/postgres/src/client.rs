@@ -15,7 +15,8 @@ use crate::error::{Error, Failure, not_connected};
 use crate::limits::{
     FLUSH_SETTINGS, MAX_IDLE, MAX_LIFETIME, NETWORK_GRACE, REPLAN_ONCE_IN, STATEMENT_CACHE, TEST_AFTER_IDLE,
 };
-use crate::measure::Measure;
+use crate::measure::{COMMITTED, Measure};
+use crate::sessions::Sessions;
 use crate::statement::bind;
 use crate::transaction;
 use crate::value::{RowSet, Statement};
@@ -23,7 +24,8 @@ use crate::value::{RowSet, Statement};
 /// One database. Clones share the pool.
 #[derive(Clone, Debug)]
 pub struct Postgres {
-    pool: PgPool,
+    /// Of calls that run alone.
+    sessions: Arc<Sessions>,
     step_limit: Duration,
     measure: Measure,
     coalescer: Arc<Coalescer>,
@@ -69,7 +71,7 @@ impl Postgres {
         let pool = pool.map_err(|error| not_connected(&error))?;
         let flushing = self::pool(shared, wait_limit, true).connect_lazy_with(options.options(FLUSH_SETTINGS));
         let coalescer = Coalescer::new(flushing, step_limit, &config, measure.clone());
-        Ok(Self { pool, step_limit, measure, coalescer, unlimited })
+        Ok(Self { sessions: Arc::new(Sessions::of(pool)), step_limit, measure, coalescer, unlimited })
     }
 
     /// Runs the migrations of a folder that have not run yet, in order. Several hosts may call this at the same time: they queue for
@@ -95,11 +97,11 @@ impl Postgres {
         let started = Instant::now();
         let result = match bind(statements) {
             Ok(statements) if statements.is_empty() => Ok(Vec::new()),
-            Ok(statements) => transaction::transact(&self.pool, self.step_limit, &statements, &self.measure).await,
+            Ok(statements) => transaction::transact(&self.sessions, self.step_limit, &statements, &self.measure).await,
             Err(error) => Err(error),
         };
-        self.measure.finished(result.as_ref().map_or_else(Error::outcome, |_| "committed"), started.elapsed());
-        self.measure.pools(&self.pool, self.coalescer.pool());
+        self.measure.finished(result.as_ref().map_or_else(Error::outcome, |_| COMMITTED), started.elapsed());
+        self.measure.sessions([&self.sessions, self.coalescer.sessions()]);
         result
     }
 
@@ -120,14 +122,14 @@ impl Postgres {
         }
         let started = Instant::now();
         let result = self.coalescer.run(&statements).await;
-        self.measure.finished(result.as_ref().map_or_else(Error::outcome, |_| "committed"), started.elapsed());
-        self.measure.pools(&self.pool, self.coalescer.pool());
+        self.measure.finished(result.as_ref().map_or_else(Error::outcome, |_| COMMITTED), started.elapsed());
+        self.measure.sessions([&self.sessions, self.coalescer.sessions()]);
         result
     }
 
     /// Asks the server for a sign of life.
     pub async fn ping(&self) -> Result<(), Error> {
-        let mut leased = Leased::take(&self.pool, self.step_limit).await?;
+        let mut leased = Leased::take(&self.sessions, self.step_limit).await?;
         match leased.command("SELECT 1", 0).await {
             Ok(()) => {
                 leased.give_back();
@@ -141,12 +143,12 @@ impl Postgres {
 
     /// The pool of calls that run alone, for native parts that stream or hold a connection (the outbox relay does).
     pub fn pool(&self) -> &PgPool {
-        &self.pool
+        self.sessions.pool()
     }
 
     /// Waits for the connections in use to come back and closes all of them. Calls after this fail with `Unavailable`.
     pub async fn close(&self) {
-        futures::join!(self.pool.close(), self.coalescer.close());
+        futures::join!(self.sessions.close(), self.coalescer.close());
     }
 }
 
@@ -175,7 +177,7 @@ fn pool(max_connections: u32, acquire_timeout: Duration, replans: bool) -> PgPoo
 }
 
 /// Finds out whether a connection is alive, and throws its plans away if asked to: see [`PlanCacheMode`].
-async fn refresh(connection: &mut PgConnection, replan: bool) -> Result<(), sqlx::Error> {
+pub(crate) async fn refresh(connection: &mut PgConnection, replan: bool) -> Result<(), sqlx::Error> {
     if replan {
         return connection.execute("DISCARD PLANS").await.map(drop);
     }

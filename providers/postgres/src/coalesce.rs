@@ -1,7 +1,7 @@
 //! Calls of the same text that wait at the same time run as one statement over arrays (group commit).
 //!
-//! There is no timer: a call that finds no flush of its text under way starts one at once; those that come meanwhile wait for it to end and
-//! then go together. So without load nothing waits, and the more there is to do, the less each of it costs.
+//! There is no timer: a call that finds no flush of its text under way starts one at once, together with what is ready to join it; those that come
+//! meanwhile wait for it to end and then go together. So without load nothing waits, and the more there is to do, the less each of it costs.
 //!
 //! Invariants:
 //! * Calls that share a statement share its transaction, but not its errors: when the server refuses it, it is run again in halves, down to the
@@ -19,8 +19,9 @@ use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::limits::{FLUSH_BYTES, FLUSH_CALLS, LANES};
+use crate::limits::{FLUSH_BYTES, FLUSH_CALLS, GATHER_ROUNDS, LANES};
 use crate::measure::Measure;
+use crate::sessions::Sessions;
 use crate::statement::check;
 use crate::value::{RowSet, Statement};
 use crate::{sql, transaction};
@@ -33,7 +34,7 @@ use call::{Answer, Call, Parameters, Types};
 /// All lanes of one database.
 #[derive(Debug)]
 pub(crate) struct Coalescer {
-    pool: PgPool,
+    sessions: Sessions,
     step_limit: Duration,
     /// How long a call waits for its flush to begin.
     wait_limit: Duration,
@@ -68,8 +69,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Coalescer {
     pub(crate) fn new(pool: PgPool, step_limit: Duration, config: &Config, measure: Measure) -> Arc<Self> {
         let wait_limit = Duration::from_millis(config.acquire_timeout_ms);
-        let (lanes, next) = (Mutex::default(), AtomicU64::new(0));
-        Arc::new(Self { pool, step_limit, wait_limit, flushes: config.flushes, measure, lanes, next })
+        let (lanes, next, sessions) = (Mutex::default(), AtomicU64::new(0), Sessions::kept_from(pool));
+        Arc::new(Self { sessions, step_limit, wait_limit, flushes: config.flushes, measure, lanes, next })
     }
 
     /// Runs the call together with those that wait beside it. See [`crate::Postgres::coalesce`].
@@ -97,13 +98,13 @@ impl Coalescer {
     }
 
     /// The sessions that run flushes.
-    pub(crate) fn pool(&self) -> &PgPool {
-        &self.pool
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     /// Closes them, once those in use have come back.
     pub(crate) async fn close(&self) {
-        self.pool.close().await;
+        self.sessions.close().await;
     }
 
     /// Of statements that were checked.
@@ -128,7 +129,9 @@ impl Coalescer {
 
     /// Runs what waits in the lane until nothing does.
     async fn flush(self: Arc<Self>, mut turn: Turn) {
-        while let Some(calls) = turn.take() {
+        loop {
+            turn.lane.gather().await;
+            let Some(calls) = turn.take() else { return };
             self.settle(&turn.lane, calls).await;
         }
     }
@@ -161,7 +164,7 @@ impl Coalescer {
 
     async fn attempt(&self, lane: &Lane, calls: &[Call]) -> Result<Vec<Vec<RowSet>>, Error> {
         let bound = call::bind(&lane.texts, &lane.only_reads, calls)?;
-        let sets = transaction::transact(&self.pool, self.step_limit, &bound, &self.measure).await?;
+        let sets = transaction::transact(&self.sessions, self.step_limit, &bound, &self.measure).await?;
         call::divide(sets, calls.len()).map_err(|problem| {
             if lane.only_reads.iter().all(|reads| *reads) {
                 Error::Invalid(problem)
@@ -180,6 +183,20 @@ impl Lane {
             only_reads: statements.iter().map(|statement| sql::only_reads(&statement.sql)).collect(),
             flushes,
             queue: Mutex::default(),
+        }
+    }
+
+    /// Lets whoever is ready to run go first, for as long as calls come of it: with many calls under way most are ready and only wait for their turn on
+    /// a thread. Where nobody else is ready this costs one look at the sockets.
+    async fn gather(&self) {
+        let mut before = lock(&self.queue).waiting.len();
+        for _ in 0..GATHER_ROUNDS {
+            tokio::task::yield_now().await;
+            let now = lock(&self.queue).waiting.len();
+            if now == before {
+                return;
+            }
+            before = now;
         }
     }
 

@@ -1,6 +1,6 @@
 //! A connection out of the pool for the length of one attempt.
 //!
-//! Invariant: it goes back to the pool only by [`Leased::give_back`]. In every other case - an error half way, a time-out, or the caller
+//! Invariant: it goes back to where it came from only by [`Leased::give_back`]. In every other case - an error half way, a time-out, or the caller
 //! dropping the call - it is closed, and with it any transaction that is open on it.
 
 use std::time::Duration;
@@ -8,19 +8,21 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgRow, Postgres};
-use sqlx::{Column, Connection, Either, Executor, PgPool, Row, Statement, ValueRef};
+use sqlx::{Column, Connection, Either, Executor, Row, Statement, ValueRef};
 
 use crate::coalesce::CALL_COLUMN;
 use crate::column::{Kind, Scalar};
 use crate::decode::decode;
-use crate::error::{Error, Failure, not_connected};
+use crate::error::{Error, Failure};
 use crate::limits::MAX_RESULT_BYTES;
+use crate::sessions::{Session, Sessions};
 use crate::statement::Bound;
 use crate::value::{RowSet, Value};
 
 /// A connection that is closed unless it is given back.
-pub(crate) struct Leased {
-    connection: Option<PoolConnection<Postgres>>,
+pub(crate) struct Leased<'a> {
+    sessions: &'a Sessions,
+    session: Option<Session>,
     /// How long one step may take before the server counts as lost.
     step_limit: Duration,
 }
@@ -39,16 +41,18 @@ pub(crate) struct NotRun {
     pub(crate) sent: bool,
 }
 
-impl Leased {
+impl<'a> Leased<'a> {
     /// Waits for a free connection, as long as the pool allows.
-    pub(crate) async fn take(pool: &PgPool, step_limit: Duration) -> Result<Self, Error> {
-        let connection = pool.acquire().await.map_err(|error| not_connected(&error))?;
-        Ok(Self { connection: Some(connection), step_limit })
+    pub(crate) async fn take(sessions: &'a Sessions, step_limit: Duration) -> Result<Self, Error> {
+        let session = sessions.take().await?;
+        Ok(Self { sessions, session: Some(session), step_limit })
     }
 
     /// The session is in order and outside a transaction: others may have it.
     pub(crate) fn give_back(mut self) {
-        drop(self.connection.take());
+        if let Some(session) = self.session.take() {
+            self.sessions.give_back(session);
+        }
     }
 
     /// Runs one of our own commands, such as COMMIT. `last` is the statement to blame if the server finds a fault only now.
@@ -89,14 +93,17 @@ impl Leased {
     }
 
     fn connection(&mut self) -> Result<&mut PoolConnection<Postgres>, Failure> {
-        self.connection.as_mut().ok_or_else(|| Failure::Lost("the connection was given back".to_owned()))
+        let session = self.session.as_mut();
+        session
+            .map(|session| &mut session.connection)
+            .ok_or_else(|| Failure::Lost("the connection was given back".to_owned()))
     }
 }
 
-impl Drop for Leased {
+impl Drop for Leased<'_> {
     fn drop(&mut self) {
-        if let Some(mut connection) = self.connection.take() {
-            connection.close_on_drop();
+        if let Some(mut session) = self.session.take() {
+            session.connection.close_on_drop();
         }
     }
 }

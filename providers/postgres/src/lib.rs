@@ -19,6 +19,7 @@ mod error;
 mod limits;
 mod measure;
 mod numeric;
+mod sessions;
 mod sql;
 mod statement;
 mod transaction;

@@ -26,6 +26,9 @@ pub(crate) const NETWORK_GRACE: Duration = Duration::from_millis(1_000);
 /// A connection that lay idle for longer is tested before use. Testing each time would add a round trip to every call.
 pub(crate) const TEST_AFTER_IDLE: Duration = Duration::from_millis(500);
 
+/// How long a connection of the flushes may stay out of its pool, where its age is looked at.
+pub(crate) const KEEP_LIMIT: Duration = Duration::from_secs(60);
+
 /// In how many uses of a connection its plans are thrown away once, on average. Uses, not time: tables grow with use. One round trip and
 /// planning some twenty statements again (a tenth of a millisecond each) come to a few microseconds per use.
 pub(crate) const REPLAN_ONCE_IN: u32 = 1_000;
@@ -39,6 +42,10 @@ pub(crate) const MAX_IDLE: Duration = Duration::from_secs(5 * 60);
 /// Calls in one flush of [`crate::Postgres::coalesce`]. The gain per call is nearly all there at 64 (measured: 48,000 orders/s with 64 callers, 85,000
 /// with 256, on four cores); more would only make the halving after an error longer.
 pub(crate) const FLUSH_CALLS: usize = 256;
+
+/// How often at most a flush lets others run before it begins; it stops as soon as nobody has joined it meanwhile. Measured with 64 clients on two cores:
+/// not at all 490 orders/s, once 650, three times 740, six times and more 830.
+pub(crate) const GATHER_ROUNDS: u32 = 16;
 
 /// Bytes of parameters in one flush, unless a single call is larger.
 pub(crate) const FLUSH_BYTES: usize = 4 * 1024 * 1024;

@@ -6,12 +6,11 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
-
 use crate::connection::Leased;
 use crate::error::{Error, Failure};
 use crate::limits::{FIRST_BACKOFF, MAX_ATTEMPTS};
 use crate::measure::Measure;
+use crate::sessions::Sessions;
 use crate::statement::Bound;
 use crate::value::RowSet;
 
@@ -27,14 +26,14 @@ enum Ended {
 
 /// Runs the statements as one transaction.
 pub(crate) async fn transact(
-    pool: &PgPool,
+    sessions: &Sessions,
     step_limit: Duration,
     statements: &[Bound],
     measure: &Measure,
 ) -> Result<Vec<RowSet>, Error> {
     let mut attempt = 1;
     loop {
-        let mut leased = Leased::take(pool, step_limit).await?;
+        let mut leased = Leased::take(sessions, step_limit).await?;
         let ended = match statements {
             [single] if single.expected_rows.is_none() => run_alone(&mut leased, single).await,
             _ => run_between_begin_and_commit(&mut leased, statements).await,
@@ -70,7 +69,7 @@ fn backoff(attempt: u32) -> Duration {
 }
 
 /// The server commits by itself at the end of the statement. If the connection is lost after it was sent, nobody knows.
-async fn run_alone(leased: &mut Leased, statement: &Bound) -> Result<Vec<RowSet>, Ended> {
+async fn run_alone(leased: &mut Leased<'_>, statement: &Bound) -> Result<Vec<RowSet>, Ended> {
     match leased.run(statement, 0).await {
         Ok(ran) => match ran.undeliverable {
             None => Ok(vec![ran.row_set]),
@@ -90,7 +89,7 @@ async fn run_alone(leased: &mut Leased, statement: &Bound) -> Result<Vec<RowSet>
     }
 }
 
-async fn run_between_begin_and_commit(leased: &mut Leased, statements: &[Bound]) -> Result<Vec<RowSet>, Ended> {
+async fn run_between_begin_and_commit(leased: &mut Leased<'_>, statements: &[Bound]) -> Result<Vec<RowSet>, Ended> {
     if statements.is_empty() {
         return Ok(Vec::new());
     }
@@ -115,7 +114,7 @@ async fn run_between_begin_and_commit(leased: &mut Leased, statements: &[Bound])
     }
 }
 
-async fn run_each(leased: &mut Leased, statements: &[Bound]) -> Result<Vec<RowSet>, Ended> {
+async fn run_each(leased: &mut Leased<'_>, statements: &[Bound]) -> Result<Vec<RowSet>, Ended> {
     let mut row_sets = Vec::with_capacity(statements.len());
     for (statement, index) in statements.iter().zip(0_u32..) {
         let ran = leased.run(statement, index).await.map_err(|not_run| before_commit(not_run.failure))?;
@@ -140,7 +139,7 @@ fn before_commit(failure: Failure) -> Ended {
 }
 
 /// Ends the transaction. If that fails the connection is closed instead, which comes to the same.
-async fn roll_back(leased: &mut Leased, ended: Ended) -> Ended {
+async fn roll_back(leased: &mut Leased<'_>, ended: Ended) -> Ended {
     match (leased.command("ROLLBACK", 0).await, ended) {
         (Ok(()), ended) => ended,
         (Err(_), Ended::Answered(error) | Ended::Broken(error)) => Ended::Broken(error),
