@@ -5,15 +5,16 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use swiftcart_provider_http::{Handler, HandlerError, ResponseBody};
+use swiftcart_provider_http::{Handler, HandlerError, Outliving, ResponseBody};
 use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
 use wasmtime::component::Resource;
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
-use crate::runtime::{CallContext, CallError, Chain, Component, Lease, Slot, TraceContext};
+use crate::runtime::{CallContext, CallError, Chain, Component, Lease, Slot, TraceContext, slice};
 
 /// The interface that a component must export, as links name it.
 pub const EXPORT: &str = "wasi:http/incoming-handler";
@@ -21,13 +22,15 @@ pub const EXPORT: &str = "wasi:http/incoming-handler";
 /// Hands each request to whatever version runs in the slot.
 pub struct Gateway {
     slot: Arc<Slot>,
+    /// Calls that nobody waits for any more.
+    tasks: TaskTracker,
 }
 
 impl Gateway {
     /// A handler for requests to the component in `slot`.
     #[must_use]
     pub fn new(slot: Arc<Slot>) -> Self {
-        Self { slot }
+        Self { slot, tasks: TaskTracker::new() }
     }
 }
 
@@ -47,17 +50,24 @@ impl Handler for Gateway {
         });
         let call = CallContext { trace, deadline, depth: 0, chain };
         let lease = component.lease(call).await.map_err(refusal)?;
-        let (sender, receiver) = oneshot::channel();
+        let (sender, mut receiver) = oneshot::channel();
         // The guest goes on after the response's head: its body streams out of the same call. A client that goes away does not cut it.
-        let serving = tokio::spawn(serve(component, lease, request, sender));
-        match receiver.await {
+        let mut serving = Outliving::new(serve(component, lease, request, sender), self.tasks.clone());
+        // Both may be there at once: most guests end as soon as they have answered.
+        let head = tokio::select! {
+            biased;
+            ended = &mut serving => receiver.try_recv().map_err(|_| ended),
+            head = &mut receiver => match head {
+                Ok(head) => Ok(head),
+                Err(_) => Err(serving.await),
+            },
+        };
+        match head {
             Ok(Ok(response)) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
             Ok(Err(code)) => Err(HandlerError::Internal(format!("the component answered with an error: {code:?}"))),
-            Err(_) => Err(match serving.await {
-                Ok(Err(error)) => refusal(error),
-                Ok(Ok(())) => HandlerError::Internal("the component returned without an answer".to_owned()),
-                Err(panic) => HandlerError::Internal(panic.to_string()),
-            }),
+            Err(Ok(Err(error))) => Err(refusal(error)),
+            Err(Ok(Ok(()))) => Err(HandlerError::Internal("the component returned without an answer".to_owned())),
+            Err(Err(_)) => Err(HandlerError::Internal("the call panicked".to_owned())),
         }
     }
 }
@@ -82,7 +92,7 @@ async fn serve(
         )?;
         handle.call_async(&mut *store, (request, answer)).await
     };
-    let outcome = tokio::time::timeout(timeout, call).await;
+    let outcome = slice::within(timeout, call).await;
     lease.conclude(outcome)
 }
 

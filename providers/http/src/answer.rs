@@ -18,6 +18,7 @@ use tracing::Instrument;
 use crate::{
     client::BoxError,
     edge_body::Guard,
+    outliving::Outliving,
     problem::{Problem, Refusal},
 };
 
@@ -97,10 +98,11 @@ impl Answers {
             // The place is given back here if nobody waits for the answer any more.
             (answer, in_flight)
         };
-        match self.tasks.spawn(asking.in_current_span()).await {
+        match Outliving::new(asking.in_current_span(), self.tasks.clone()).await {
             Ok((Ok(response), in_flight)) => Ok((response, Guard::new(deadline, in_flight))),
             Ok((Err(error), _)) => Err(refusal(&error)),
-            Err(panicked) => Err(refusal(&HandlerError::Internal(panicked.to_string()))),
+            // The panic's own words and place were written by the panic hook.
+            Err(_) => Err(refusal(&HandlerError::Internal("the handler panicked".to_owned()))),
         }
     }
 }

@@ -190,7 +190,7 @@ pub struct ClientConfig {
     /// Age at which an idle connection is closed (default 30000).
     #[serde_as(as = "DisplayFromStr")]
     pub idle_timeout_ms: u64,
-    /// Idle connections kept for each host (default 32).
+    /// Idle connections kept for each host (default 100).
     #[serde_as(as = "DisplayFromStr")]
     pub max_idle_connections_per_host: usize,
     /// Connections open at once to each allowed host (default 128). A request over it waits within its connect time-out.
@@ -209,7 +209,7 @@ impl Default for ClientConfig {
             first_byte_timeout_ms: 30_000,
             between_bytes_timeout_ms: 30_000,
             idle_timeout_ms: 30_000,
-            max_idle_connections_per_host: 32,
+            max_idle_connections_per_host: 100,
             max_connections_per_host: 128,
             ca_certificate_path: None,
         }

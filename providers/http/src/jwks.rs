@@ -76,6 +76,11 @@ impl Jwks {
         self.state.borrow().keys.is_some()
     }
 
+    /// Changes whenever a fetch may have brought other keys.
+    pub(crate) fn fetches(&self) -> u64 {
+        self.state.borrow().fetches
+    }
+
     /// The key for a token's header; waits for a fetch when the id is new and a fetch is due.
     pub(crate) async fn key(&self, id: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey, NoKey> {
         let before = self.state.borrow().clone();

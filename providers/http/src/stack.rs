@@ -62,7 +62,7 @@ pub(crate) struct Stack {
 
 /// What a request has when every layer that looks at its head let it pass.
 struct Admission {
-    identity: Option<Identity>,
+    identity: Option<Arc<Identity>>,
     in_flight: OwnedSemaphorePermit,
 }
 
@@ -117,7 +117,7 @@ impl Stack {
         // 9
         let bytes = self.body_caps.read(&parts.headers, incoming).await?;
         // 10
-        identity::hand_over(&mut parts.headers, admission.identity.as_ref());
+        identity::hand_over(&mut parts.headers, admission.identity.as_deref());
         // 11, 12
         let head_only = parts.method == Method::HEAD;
         let timeout = patience.unwrap_or(self.answers.timeout());

@@ -4,7 +4,10 @@
 //! A path is open only if it is listed as public. There a token is still checked, because a client that sends a bad one
 //! should learn it; but while the issuer's keys cannot be had, a public path is served anonymously.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use http::{
     HeaderMap, HeaderValue, Method,
@@ -16,6 +19,7 @@ use serde::Deserialize;
 use crate::{
     identity::{Identity, is_presentable},
     jwks::{Jwks, NoKey},
+    known_tokens::KnownTokens,
     problem::{Problem, Refusal},
     public_path::{PublicPath, is_public},
 };
@@ -30,6 +34,15 @@ pub(crate) struct TokenCheck {
     pub(crate) clock_skew: Duration,
     pub(crate) public_paths: Vec<PublicPath>,
     pub(crate) jwks: Jwks,
+    pub(crate) known: KnownTokens,
+}
+
+/// What a token with a good signature says. Whether it holds now is another question.
+pub(crate) struct Verified {
+    pub(crate) identity: Arc<Identity>,
+    /// Seconds since 1970-01-01T00:00:00Z.
+    expires: f64,
+    not_before: Option<f64>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -69,7 +82,7 @@ impl TokenCheck {
         raw_path: &str,
         headers: &HeaderMap,
         now: SystemTime,
-    ) -> Result<Option<Identity>, Refusal> {
+    ) -> Result<Option<Arc<Identity>>, Refusal> {
         let public = is_public(&self.public_paths, method, raw_path);
         let mut given = headers.get_all(AUTHORIZATION).iter();
         let (first, second) = (given.next(), given.next());
@@ -89,7 +102,20 @@ impl TokenCheck {
         }
     }
 
-    async fn verify(&self, token: &[u8], now: SystemTime) -> Result<Identity, TokenError> {
+    async fn verify(&self, token: &[u8], now: SystemTime) -> Result<Arc<Identity>, TokenError> {
+        // Before the key is looked for: what a later set verifies may be kept under an earlier one, never the other way round.
+        let (digest, fetch) = (KnownTokens::digest(token), self.jwks.fetches());
+        if let Some(known) = self.known.find(&digest, fetch) {
+            self.hold_now(&known, now)?;
+            return Ok(Arc::clone(&known.identity));
+        }
+        let verified = Arc::new(self.verify_signature(token).await?);
+        self.hold_now(&verified, now)?;
+        self.known.keep(digest, fetch, Arc::clone(&verified));
+        Ok(Arc::clone(&verified.identity))
+    }
+
+    async fn verify_signature(&self, token: &[u8]) -> Result<Verified, TokenError> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid("The token is malformed."))?;
         accept_header(&header)?;
         let key = self.jwks.key(header.kid.as_deref(), header.alg).await.map_err(|error| match error {
@@ -109,23 +135,15 @@ impl TokenCheck {
                 _ => TokenError::Invalid("The signature is not valid."),
             })?
             .claims;
-        self.accept_claims(claims, now)
+        self.accept_claims(claims)
     }
 
-    fn accept_claims(&self, claims: Claims, now: SystemTime) -> Result<Identity, TokenError> {
+    fn accept_claims(&self, claims: Claims) -> Result<Verified, TokenError> {
         if claims.iss != self.issuer {
             return Err(TokenError::Invalid("The token has another issuer."));
         }
         if !claims.aud.contains(&self.audience) {
             return Err(TokenError::Invalid("The token is meant for another audience."));
-        }
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let skew = self.clock_skew.as_secs_f64();
-        if claims.exp + skew <= now {
-            return Err(TokenError::Invalid("The token has expired."));
-        }
-        if claims.nbf.is_some_and(|not_before| not_before - skew > now) {
-            return Err(TokenError::Invalid("The token is not valid yet."));
         }
         if claims.sub.is_empty() || claims.sub.len() > SUBJECT_LIMIT_BYTES || !is_presentable(&claims.sub) {
             return Err(TokenError::Invalid("The subject cannot be used."));
@@ -138,7 +156,28 @@ impl TokenCheck {
         if email.as_deref().is_some_and(|email| !is_presentable(email)) {
             return Err(TokenError::Invalid("The e-mail address cannot be used."));
         }
-        Ok(Identity { issuer: claims.iss, subject: claims.sub, scope, email })
+        let identity = Arc::new(Identity { issuer: claims.iss, subject: claims.sub, scope, email });
+        Ok(Verified { identity, expires: claims.exp, not_before: claims.nbf })
+    }
+
+    fn hold_now(&self, verified: &Verified, now: SystemTime) -> Result<(), TokenError> {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let skew = self.clock_skew.as_secs_f64();
+        if verified.expires + skew <= now {
+            return Err(TokenError::Invalid("The token has expired."));
+        }
+        if verified.not_before.is_some_and(|not_before| not_before - skew > now) {
+            return Err(TokenError::Invalid("The token is not valid yet."));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Verified {
+    pub(crate) fn for_tests(subject: &str) -> Self {
+        let identity = Identity { issuer: "i".into(), subject: subject.into(), scope: String::new(), email: None };
+        Self { identity: Arc::new(identity), expires: 0.0, not_before: None }
     }
 }
 

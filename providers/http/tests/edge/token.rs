@@ -230,6 +230,10 @@ async fn keys_rotate() {
     for key in [&old, &new, &old] {
         assert_eq!(edge.get_with_token("/orders", &key.sign(&claims())).await.status, 200);
     }
+    let accepted = old.sign(&claims());
+    for _ in 0..2 {
+        assert_eq!(edge.get_with_token("/orders", &accepted).await.status, 200);
+    }
     // With two keys there is a choice, and a token that does not make it is refused.
     let undecided = new.sign_as(&Header { kid: None, ..new.header() }, &claims());
     assert_invalid(&edge.get_with_token("/orders", &undecided).await, "no key id, two keys");
@@ -240,7 +244,17 @@ async fn keys_rotate() {
         assert_invalid(&edge.get_with_token("/orders", &SigningKey::es256("x").sign(&claims())).await, "unknown");
     }
     assert_invalid(&edge.get_with_token("/orders", &old.sign(&claims())).await, "dropped");
+    assert_invalid(&edge.get_with_token("/orders", &accepted).await, "accepted before, its key dropped");
     assert_eq!(edge.get_with_token("/orders", &new.sign(&claims())).await.status, 200);
+}
+
+// Goal: a token that was accepted is not accepted for longer than it says. Method: one that has a second left, the allowed skew included.
+#[tokio::test]
+async fn an_accepted_token_expires() {
+    let shop = Shop::open(|config| config.burst = 10_000).await;
+    let token = shop.key.sign(&claims_with("exp", json!(now() - 58)));
+    assert_eq!(shop.edge.get_with_token("/orders", &token).await.status, 200);
+    assert_invalid(&answers(&shop.edge, &token, 401).await, "expired meanwhile");
 }
 
 // Method: the maximal age is short; the new key arrives without anybody asking for it.
