@@ -6,7 +6,7 @@ use swiftcart_provider_kafka as kafka;
 
 use super::bindings::swiftcart::kafka::types::{Failure, Header, Message};
 use crate::limits;
-use crate::runtime::{CallContext, CallError, Chain, Slot, TraceContext};
+use crate::runtime::{CallContext, CallError, Chain, Slot, TraceContext, slice};
 
 /// The interface that a component must export, as links name it.
 pub const EXPORT: &str = "swiftcart:kafka/handler";
@@ -40,7 +40,7 @@ impl Consumer {
                 component.typed::<(Message,), (Result<(), Failure>,)>(&mut *store, &instance, EXPORT, "handle")?;
             handle.call_async(&mut *store, (to_guest(message),)).await
         };
-        let outcome = tokio::time::timeout(timeout, calling).await;
+        let outcome = slice::within(timeout, calling).await;
         lease.conclude(outcome).map(|(answer,)| answer)
     }
 }

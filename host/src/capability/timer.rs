@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bindings::exports::swiftcart::timer::handler::Failure;
 use crate::limits;
-use crate::runtime::{CallContext, CallError, Chain, Slot, TraceContext};
+use crate::runtime::{CallContext, CallError, Chain, Slot, TraceContext, slice};
 
 /// The interface that a component must export, as links name it.
 pub const EXPORT: &str = "swiftcart:timer/handler";
@@ -96,7 +96,7 @@ async fn tick(name: &str, slot: &Slot) -> Result<Result<u32, Failure>, CallError
         let handle = component.typed::<(&str,), (Result<u32, Failure>,)>(&mut *store, &instance, EXPORT, "tick")?;
         handle.call_async(&mut *store, (name,)).await
     };
-    let outcome = tokio::time::timeout(timeout, calling).await;
+    let outcome = slice::within(timeout, calling).await;
     lease.conclude(outcome).map(|(answer,)| answer)
 }
 

@@ -13,7 +13,7 @@ use wasmtime::component::{
 
 use super::identity::Identity;
 use super::pool::Pool;
-use super::{Artifact, CallContext, CallError, Engine, Guest, Lease};
+use super::{Artifact, CallContext, CallError, Engine, Guest, Lease, slice};
 use crate::capability::Grants;
 use crate::manifest::RuntimeOptions;
 
@@ -72,7 +72,7 @@ impl Component {
         let timeout = lease.timeout();
         let (store, instance) = lease.parts();
         let callee = instance.get_func(&mut *store, index).ok_or_else(missing)?;
-        let outcome = tokio::time::timeout(timeout, callee.call_async(store, params, results)).await;
+        let outcome = slice::within(timeout, callee.call_async(store, params, results)).await;
         lease.conclude(outcome)
     }
 

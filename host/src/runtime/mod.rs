@@ -12,6 +12,7 @@ pub mod measure;
 pub mod output;
 pub mod pool;
 pub mod registry;
+pub mod slice;
 pub mod trace;
 
 pub use artifact::{Artifact, ArtifactError, ArtifactOptions, Artifacts};

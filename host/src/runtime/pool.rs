@@ -11,7 +11,7 @@ use wasmtime::component::{Instance, InstancePre};
 
 use super::identity::Identity;
 use super::measure::Measures;
-use super::{CallContext, CallError, Engine, Guest};
+use super::{CallContext, CallError, Engine, Guest, slice};
 use crate::capability::Grants;
 use crate::manifest::{Reuse, RuntimeOptions};
 
@@ -141,9 +141,9 @@ impl Pool {
         let guest = Guest::new(self.identity.clone(), self.grants.clone(), self.options.memory_limit_bytes);
         let mut store = Store::new(self.engine.wasmtime(), guest);
         store.limiter(|guest| &mut guest.limits);
-        // A guest never blocks the thread for longer than a tick; how long it may run in all is the lease's time-out.
+        // A guest never blocks the thread for much longer than a tick; how long it may run in all is the lease's time-out.
         store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        store.epoch_deadline_callback(|_| Ok(slice::at_new_epoch()));
         let instance = self.template.instantiate_async(&mut store).await.map_err(|error| CallError::Instantiate {
             component: self.identity.name.clone(),
             reason: format!("{error:#}"),
