@@ -101,7 +101,7 @@ impl Sessions {
         let session = Session { used: now, ..session };
         let mut kept = self.kept();
         let stale = kept.idle.first().is_some_and(|oldest| oldest.is_stale(now)).then(|| kept.idle.remove(0));
-        let back = if self.keeps && kept.waiting == 0 && !session.is_stale(now) {
+        let back = if self.keeps && kept.waiting == 0 && !session.is_stale(now) && !self.pool.is_closed() {
             kept.idle.push(session);
             None
         } else {
@@ -114,9 +114,11 @@ impl Sessions {
 
     /// Closes them once those in use have come back.
     pub(crate) async fn close(&self) {
+        // Marks the pool as closed at once; what comes back from then on is not kept.
+        let closing = self.pool.close();
         let idle = std::mem::take(&mut self.kept().idle);
         drop(idle);
-        self.pool.close().await;
+        closing.await;
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

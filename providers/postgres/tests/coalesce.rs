@@ -213,3 +213,21 @@ async fn a_lost_session_is_uncertain_for_all() {
     holder.execute("ROLLBACK").await.unwrap();
     assert_eq!(client.coalesce(vec![touch(1, "again")]).await.unwrap()[0].rows_affected, 1, "the queue goes on");
 }
+
+/// Goal: a close waits for the flush under way and for nothing else, although sessions are kept between flushes. Method: close while a flush waits for a
+/// lock, after one that left its session idle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_ends_with_the_flush_under_way() {
+    let (server, client) = server_with_table().await;
+    run(&client, "INSERT INTO items VALUES (1, 'old'), (2, 'old')", vec![]).await;
+    client.coalesce(vec![touch(2, "before")]).await.unwrap();
+    let mut held = holder(&server).await;
+    let (observer, calling) = (server.client(&[]).await, client.clone());
+    let call = tokio::spawn(async move { calling.coalesce(vec![touch(1, "late")]).await });
+    waiting(&observer, 1).await;
+    let closing = tokio::spawn(async move { client.close().await });
+    tokio::task::yield_now().await;
+    held.execute("COMMIT").await.unwrap();
+    assert_eq!(call.await.unwrap().unwrap()[0].rows_affected, 1);
+    tokio::time::timeout(std::time::Duration::from_secs(20), closing).await.unwrap().unwrap();
+}

@@ -3,6 +3,7 @@
 
 mod native;
 mod nats;
+mod second;
 
 use std::path::Path;
 
@@ -17,6 +18,7 @@ use crate::built::Built;
 use crate::cpu::{Extent, Part};
 use native::{Native, Store};
 use nats::Hosts;
+use second::Second;
 
 /// The load comes from few users; the edge still counts the requests of each.
 const UNLIMITED: &str = "1000000";
@@ -27,6 +29,8 @@ const UNLIMITED: &str = "1000000";
 pub(crate) enum Variant {
     /// `wadm/local.yaml` on one host, as it is.
     Shop,
+    /// Two such hosts on the same servers, behind one address.
+    TwoHosts,
     /// The service that one would write by hand (`tests/baseline`), one statement for each write.
     NativePlain,
     /// The same, and writes that meet go as one statement, by the library that the shop uses.
@@ -54,6 +58,7 @@ pub(crate) struct Running {
 enum Serving {
     /// The shop's own host.
     Host,
+    Two(Box<Second>),
     Native(Box<Native>),
     Spread(Box<Hosts>),
 }
@@ -65,16 +70,26 @@ impl Running {
         let folder = data.path().join("shop");
         let options = match variant {
             Variant::Shop => shop_options(built, &folder, cache),
+            Variant::TwoHosts => {
+                let mut options = shop_options(built, &folder, cache);
+                options.host.iter_mut().for_each(|host| host.config.push(Second::shared_address()));
+                options
+            }
             Variant::NativePlain | Variant::NativeCoalesced | Variant::Nats => {
                 let mut options = ShopOptions::new(&folder, &built.sim);
                 options.nats = variant == Variant::Nats;
                 options
             }
         };
+        let host = options.host.clone();
         let shop = Shop::start(options).await?;
         let mut addresses = shop.addresses().clone();
         let serving = match variant {
             Variant::Shop => Serving::Host,
+            Variant::TwoHosts => {
+                let host = host.context("this variant has a host")?;
+                Serving::Two(Box::new(Second::start(&shop, &host, &data.path().join("second")).await?))
+            }
             Variant::NativePlain | Variant::NativeCoalesced => {
                 let store = if variant == Variant::NativePlain { Store::Plain } else { Store::Coalesced };
                 let native = Native::start(&shop, &built.baseline, store).await?;
@@ -109,11 +124,13 @@ impl Running {
         add("nats", shop.nats.as_deref(), Extent::Own);
         add("mail", shop.maildev.as_deref(), Extent::Tree);
         add("psp", Some(&*shop.psp), Extent::Own);
+        if let Serving::Host | Serving::Two(_) = &self.serving {
+            let host = shop.host.as_ref().and_then(|host| host.process()).context("the host is not running")?;
+            parts.push(Part::new("host", host.pid, Extent::Own));
+        }
         match &self.serving {
-            Serving::Host => {
-                let host = shop.host.as_ref().and_then(|host| host.process()).context("the host is not running")?;
-                parts.push(Part::new("host", host.pid, Extent::Own));
-            }
+            Serving::Host => {}
+            Serving::Two(second) => parts.push(Part::new("host", second.pid(), Extent::Own)),
             Serving::Native(native) => parts.push(Part::new("baseline", native.pid(), Extent::Own)),
             Serving::Spread(spread) => parts.extend(spread.parts()),
         }
@@ -124,6 +141,7 @@ impl Running {
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         let stopped = match self.serving {
             Serving::Host => Ok(()),
+            Serving::Two(second) => second.stop().await,
             Serving::Native(native) => native.stop().await,
             Serving::Spread(spread) => spread.stop().await,
         };

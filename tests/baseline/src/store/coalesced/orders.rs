@@ -9,64 +9,10 @@ use crate::model::{CREATE_ROUTE, Held, KEY_RETENTION_SECONDS, LEASE_SECONDS, Lin
 
 /// A key that is too old counts as free even before it is deleted; of several placements with the same key the first has it, and the others find it
 /// taken.
-pub(super) const PLACE: &str = "
-WITH calls AS (
-    SELECT *
-    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[], $7::bytea[], $8::text[], $9::text[], $10::jsonb[],
-                $11::text[], $12::text[], $13::bytea[], $14::float8[], $15::float8[])
-         WITH ORDINALITY AS c (id, user_id, currency, total_amount, payment_method, created_at, sealed_email, traceparent, tracestate, lines,
-                               route, key, fingerprint, lease_seconds, retention_seconds, call)
-), asking AS (
-    SELECT DISTINCT ON (user_id, route, key) * FROM calls WHERE key IS NOT NULL ORDER BY user_id, route, key, call
-), claimed AS (
-    INSERT INTO idempotency_keys AS held (user_id, route, key, fingerprint, order_id)
-    SELECT user_id, route, key, fingerprint, id FROM asking ORDER BY user_id, route, key
-    ON CONFLICT (user_id, route, key) DO UPDATE
-    SET fingerprint = excluded.fingerprint, order_id = excluded.order_id, created_at = now(), decision = NULL, trace_id = NULL, told = false
-    WHERE held.created_at < now() - make_interval(secs => (SELECT max(retention_seconds) FROM asking))
-    RETURNING order_id
-), placed AS (
-    INSERT INTO orders (id, user_id, currency, total_amount, payment_method, created_at, idempotency_key, sealed_email, traceparent,
-                        tracestate, lease_until)
-    SELECT c.id, c.user_id, c.currency, c.total_amount, c.payment_method, c.created_at, c.key, c.sealed_email, c.traceparent, c.tracestate,
-           now() + make_interval(secs => c.lease_seconds)
-    FROM calls c WHERE c.key IS NULL OR c.id IN (SELECT order_id FROM claimed)
-    RETURNING id
-), lined AS (
-    INSERT INTO order_lines (order_id, position, sku, quantity, unit_price)
-    SELECT c.id, line.position, line.sku, line.quantity, line.unit_price
-    FROM placed JOIN calls c ON c.id = placed.id
-         CROSS JOIN ROWS FROM (jsonb_to_recordset(c.lines) AS (sku text, quantity bigint, unit_price bigint))
-                    WITH ORDINALITY AS line (sku, quantity, unit_price, position)
-)
-SELECT c.call, c.id FROM calls c JOIN placed ON placed.id = c.id";
+pub(super) const PLACE: &str = include_str!("../../../../../components/order/src/store/place.sql");
 
 /// Of each decision state, answer and event, or nothing. Without a decision for its key the key is removed.
-pub(super) const DECIDE: &str = "
-WITH calls AS (
-    SELECT *, 'PENDING' AS open
-    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-                $11::uuid[], $12::text[], $13::text[], $14::jsonb[], $15::text[], $16::text[], $17::text[], $18::boolean[], $19::text[])
-         WITH ORDINALITY AS c (id, epoch, old_version, state, new_version, decided_by, failure_code, failure_message, payment_provider,
-                               payment_id, event_id, topic, payload, headers, key, decision, trace_id, told, route, call)
-), decided AS (
-    UPDATE orders o
-    SET state = c.state, version = c.new_version, decided_at = now(), decided_by = c.decided_by, failure_code = c.failure_code,
-        failure_message = c.failure_message, payment_provider = c.payment_provider, payment_id = c.payment_id, lease_until = NULL
-    FROM calls c
-    WHERE o.id = c.id AND o.state = c.open AND o.lease_epoch = c.epoch AND o.version = c.old_version
-    RETURNING c.call, o.id, o.user_id, c.route, c.key, c.decision, c.trace_id, c.told
-), published AS (
-    INSERT INTO outbox (event_id, topic, key, payload, headers)
-    SELECT c.event_id, c.topic, d.id::text, c.payload, c.headers FROM decided d JOIN calls c ON c.call = d.call ORDER BY d.call
-), answered AS (
-    UPDATE idempotency_keys k SET decision = d.decision, trace_id = d.trace_id, told = d.told FROM decided d
-    WHERE k.user_id = d.user_id AND k.route = d.route AND k.key = d.key AND k.order_id = d.id AND d.decision IS NOT NULL
-), freed AS (
-    DELETE FROM idempotency_keys k USING decided d
-    WHERE k.user_id = d.user_id AND k.route = d.route AND k.key = d.key AND k.order_id = d.id AND d.decision IS NULL
-)
-SELECT call, id FROM decided";
+pub(super) const DECIDE: &str = include_str!("../../../../../components/order/src/store/decide.sql");
 
 pub(super) async fn place(database: &Postgres, placement: &Placement) -> Result<Placed, StoreError> {
     let Held { order, payment_method, key, sealed_email, trace, .. } = &placement.held;
