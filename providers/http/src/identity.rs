@@ -4,6 +4,8 @@
 //! Values are UTF-8 bytes. Nothing is percent-encoded, because two subjects must never look the same; a claim with a control
 //! character, or with white space at its ends, is refused by the token check instead ([`is_presentable`]).
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 
 const PREFIX: &str = "x-token-";
@@ -26,6 +28,22 @@ pub(crate) struct Identity {
 impl std::fmt::Debug for Identity {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Identity(***)")
+    }
+}
+
+/// What a token with a good signature says. Whether it holds now is another question.
+pub(crate) struct Verified {
+    pub(crate) identity: Arc<Identity>,
+    /// Seconds since 1970-01-01T00:00:00Z.
+    pub(crate) expires: f64,
+    pub(crate) not_before: Option<f64>,
+}
+
+#[cfg(test)]
+impl Verified {
+    pub(crate) fn for_tests(subject: &str) -> Self {
+        let identity = Identity { issuer: "i".into(), subject: subject.into(), scope: String::new(), email: None };
+        Self { identity: Arc::new(identity), expires: 0.0, not_before: None }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::token::Verified;
+use crate::identity::Verified;
 
 /// Tokens that are kept; about 10 MB. When the table is full it begins anew: each token is then verified once more.
 const LIMIT: usize = 10_000;

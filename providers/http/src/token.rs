@@ -17,7 +17,7 @@ use jsonwebtoken::{Algorithm, Header, Validation, errors::ErrorKind};
 use serde::Deserialize;
 
 use crate::{
-    identity::{Identity, is_presentable},
+    identity::{Identity, Verified, is_presentable},
     jwks::{Jwks, NoKey},
     known_tokens::KnownTokens,
     problem::{Problem, Refusal},
@@ -35,14 +35,6 @@ pub(crate) struct TokenCheck {
     pub(crate) public_paths: Vec<PublicPath>,
     pub(crate) jwks: Jwks,
     pub(crate) known: KnownTokens,
-}
-
-/// What a token with a good signature says. Whether it holds now is another question.
-pub(crate) struct Verified {
-    pub(crate) identity: Arc<Identity>,
-    /// Seconds since 1970-01-01T00:00:00Z.
-    expires: f64,
-    not_before: Option<f64>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -170,14 +162,6 @@ impl TokenCheck {
             return Err(TokenError::Invalid("The token is not valid yet."));
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-impl Verified {
-    pub(crate) fn for_tests(subject: &str) -> Self {
-        let identity = Identity { issuer: "i".into(), subject: subject.into(), scope: String::new(), email: None };
-        Self { identity: Arc::new(identity), expires: 0.0, not_before: None }
     }
 }
 

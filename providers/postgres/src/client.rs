@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, Executor, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::coalesce::Coalescer;
 use crate::config::{Config, PlanCacheMode};
@@ -16,7 +16,7 @@ use crate::limits::{
     FLUSH_SETTINGS, MAX_IDLE, MAX_LIFETIME, NETWORK_GRACE, REPLAN_ONCE_IN, STATEMENT_CACHE, TEST_AFTER_IDLE,
 };
 use crate::measure::{COMMITTED, Measure};
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, refresh};
 use crate::statement::bind;
 use crate::transaction;
 use crate::value::{RowSet, Statement};
@@ -174,12 +174,4 @@ fn pool(max_connections: u32, acquire_timeout: Duration, replans: bool) -> PgPoo
                 Ok(matches!(tokio::time::timeout(NETWORK_GRACE, refresh(connection, replan)).await, Ok(Ok(()))))
             })
         })
-}
-
-/// Finds out whether a connection is alive, and throws its plans away if asked to: see [`PlanCacheMode`].
-pub(crate) async fn refresh(connection: &mut PgConnection, replan: bool) -> Result<(), sqlx::Error> {
-    if replan {
-        return connection.execute("DISCARD PLANS").await.map(drop);
-    }
-    connection.ping().await
 }

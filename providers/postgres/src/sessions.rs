@@ -7,11 +7,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use sqlx::PgPool;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::Postgres;
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 
-use crate::client::refresh;
 use crate::error::{Error, not_connected};
 use crate::limits::{KEEP_LIMIT, NETWORK_GRACE, REPLAN_ONCE_IN, TEST_AFTER_IDLE};
 
@@ -140,4 +139,12 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.kept().waiting -= 1;
     }
+}
+
+/// Finds out whether a connection is alive, and throws its plans away if asked to: see [`crate::PlanCacheMode`].
+pub(crate) async fn refresh(connection: &mut PgConnection, replan: bool) -> Result<(), sqlx::Error> {
+    if replan {
+        return connection.execute("DISCARD PLANS").await.map(drop);
+    }
+    connection.ping().await
 }
