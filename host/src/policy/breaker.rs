@@ -78,17 +78,14 @@ impl Breaker {
     /// # Errors
     /// How long it stays closed to calls at least, as far as that is known.
     pub(super) fn admit(&mut self, now: Instant) -> Result<Admission, Option<Duration>> {
-        match self.forced {
-            Some(Forced::Open) => return Err(None),
-            Some(Forced::Closed) => return Ok(Admission { generation: self.generation }),
-            None => {}
+        if self.refuses(now) {
+            return Err(self.opens_for(now));
         }
-        self.wait_over(now);
-        match &mut self.state {
-            State::Closed => {}
-            State::Open { until } => return Err(Some(until.saturating_duration_since(now))),
-            State::HalfOpen { admitted, .. } if *admitted < self.policy.half_open_probes => *admitted += 1,
-            State::HalfOpen { .. } => return Err(None),
+        if self.forced.is_none() {
+            self.wait_over(now);
+            if let State::HalfOpen { admitted, .. } = &mut self.state {
+                *admitted += 1;
+            }
         }
         Ok(Admission { generation: self.generation })
     }
