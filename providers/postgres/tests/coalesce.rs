@@ -8,7 +8,8 @@ use futures::future::join_all;
 use sqlx::Executor;
 use sqlx::pool::PoolConnection;
 use support::{Server, eventually, one, run, statement};
-use swiftcart_provider_postgres::{Error, Postgres, Statement, Value};
+use swiftcart_provider_postgres::{Error, Postgres, RowSet, Statement, Value};
+use tokio::task::JoinHandle;
 
 const INSERT: &str = "WITH calls AS (
         SELECT * FROM unnest($1::int[], $2::text[]) WITH ORDINALITY AS c (id, note, call)
@@ -63,6 +64,19 @@ const TOUCH: &str = "WITH touched AS (
 
 fn touch(id: i32, note: &str) -> Statement {
     statement(TOUCH, vec![Value::Int32(id), Value::Text(note.to_owned())])
+}
+
+/// Both flushes that may run at the same time, each with one call that waits for the row with id 1. The second call begins when the first one waits: if
+/// they began together, they could share a flush.
+async fn flushes_under_way(server: &Server, client: &Postgres) -> Vec<JoinHandle<Result<Vec<RowSet>, Error>>> {
+    let observer = server.client(&[]).await;
+    let mut calls = Vec::new();
+    for count in 1..=2 {
+        let client = client.clone();
+        calls.push(tokio::spawn(async move { client.coalesce(vec![touch(1, "new")]).await }));
+        waiting(&observer, count).await;
+    }
+    calls
 }
 
 /// Goal: many calls become few transactions, and each is given its own rows, whichever of its parameters are NULL.
@@ -142,12 +156,7 @@ async fn a_dropped_call_never_runs() {
     let (server, client) = server_with_table().await;
     run(&client, "INSERT INTO items VALUES (1, 'old'), (2, 'old'), (3, 'old')", vec![]).await;
     let mut holder = holder(&server).await;
-    let mut calls = Vec::new();
-    for count in 1..=2 {
-        let client = client.clone();
-        calls.push(tokio::spawn(async move { client.coalesce(vec![touch(1, "new")]).await }));
-        waiting(&server.client(&[]).await, count).await;
-    }
+    let calls = flushes_under_way(&server, &client).await;
     let mut gone = Box::pin(client.coalesce(vec![touch(2, "new")]));
     let mut stays = Box::pin(client.coalesce(vec![touch(3, "new")]));
     assert!(futures::poll!(&mut gone).is_pending() && futures::poll!(&mut stays).is_pending());
@@ -168,12 +177,7 @@ async fn a_call_does_not_wait_for_ever() {
     let client = server.client(&[("acquire_timeout_ms", "200")]).await;
     run(&client, "INSERT INTO items VALUES (1, 'old'), (2, 'old')", vec![]).await;
     let mut holder = holder(&server).await;
-    let mut calls = Vec::new();
-    for count in 1..=2 {
-        let client = client.clone();
-        calls.push(tokio::spawn(async move { client.coalesce(vec![touch(1, "new")]).await }));
-        waiting(&server.client(&[]).await, count).await;
-    }
+    let calls = flushes_under_way(&server, &client).await;
     let late = client.coalesce(vec![touch(2, "late")]).await;
     assert!(matches!(late, Err(Error::Unavailable(_))), "{late:?}");
     holder.execute("ROLLBACK").await.unwrap();
@@ -197,13 +201,7 @@ async fn a_lost_session_is_uncertain_for_all() {
     assert_eq!((sets.len(), sets[1].rows_affected), (2, 1));
 
     let mut holder = holder(&server).await;
-    let calls: Vec<_> = (0..2)
-        .map(|_| {
-            let client = client.clone();
-            tokio::spawn(async move { client.coalesce(vec![touch(1, "new")]).await })
-        })
-        .collect();
-    waiting(&client, 2).await;
+    let calls = flushes_under_way(&server, &client).await;
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
     assert_eq!(number(&client, end).await, 2);
     for call in calls {
