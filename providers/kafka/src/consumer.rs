@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::message::Handler;
 use crate::poller::Poller;
 use crate::producer::Producer;
+use crate::status::Status;
 use crate::topics::{self, Retention, Wanted};
 use crate::watch::Watch;
 
@@ -31,17 +32,6 @@ const START_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duratio
 /// A consumer that worked for so long before an error starts its waits from the beginning. Shorter ones may be two
 /// members with one instance id that throw each other out.
 const GOOD_TIME: Duration = Duration::from_secs(60);
-
-/// A look at a running consumer, for health checks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Status {
-    /// The topics were found, and the consumer is in its group or joining it.
-    pub started: bool,
-    /// Partitions that are this member's. 0 is normal for a member of a large group.
-    pub assigned_partitions: usize,
-    /// Those of them that stand still because a dependency is down.
-    pub held_partitions: usize,
-}
 
 /// Consumes topics as a member of a group.
 #[derive(Debug)]

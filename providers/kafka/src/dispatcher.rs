@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 use crate::assignment::{Assignment, Flow, Offsets, TopicPartition};
 use crate::backoff::Backoff;
 use crate::config::ConsumerConfig;
-use crate::consumer::Status;
 use crate::dead_letter;
 use crate::delivery::{Delivery, Finished, Workshop, wall_clock_ms};
 use crate::lanes::{AssignmentId, LaneId, Lanes};
 use crate::message::Message;
+use crate::status::Status;
 use crate::step::Steps;
 use crate::telemetry;
 

@@ -7,26 +7,24 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header as WireHeader, OwnedHeaders};
-use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
+use rdkafka::producer::{BaseRecord, Producer as _};
 use rdkafka::util::Timeout;
+use tokio::sync::oneshot;
 
 use crate::config::{MAX_RECORD_BYTES, ProducerConfig};
-use crate::context::Context;
 use crate::error::{Error, ProduceError};
 use crate::message::Record;
+use crate::served::{Acknowledgement, Served};
 use crate::telemetry;
-use crate::topics::invalid;
 
 /// Pause before another try when librdkafka's queue is full; it empties at the pace of acknowledgements.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
-
-type Client = FutureProducer<Context>;
 
 /// An idempotent producer. Cheap to share behind an `Arc`; safe for any number of callers.
 pub struct Producer {
     config: ProducerConfig,
     /// Replaced after a fatal error, never emptied.
-    client: Mutex<Arc<Client>>,
+    client: Mutex<Arc<Served>>,
 }
 
 impl std::fmt::Debug for Producer {
@@ -42,7 +40,7 @@ impl Producer {
     /// # Errors
     /// [`Error::Invalid`] if librdkafka refuses the configuration.
     pub fn new(config: ProducerConfig) -> Result<Self, Error> {
-        let client = Mutex::new(connect(&config)?);
+        let client = Mutex::new(Served::start(&config)?);
         Ok(Self { config, client })
     }
 
@@ -60,14 +58,16 @@ impl Producer {
             queued.push(enqueue(&client, record, deadline).await);
         }
         let mut results = Vec::with_capacity(queued.len());
-        for (queued, record) in queued.into_iter().zip(&records) {
+        // Backwards: the last is acknowledged last, so most of the others need not be waited for one by one.
+        for (queued, record) in queued.into_iter().zip(&records).rev() {
             let result = match queued {
-                Ok(delivery) => acknowledged(delivery).await,
+                Ok(acknowledgement) => acknowledged(acknowledgement).await,
                 Err(error) => Err(error),
             };
             telemetry::published(&record.topic, outcome(&result));
             results.push(result);
         }
+        results.reverse();
         self.replace_if_fatal(&client);
         results
     }
@@ -90,13 +90,13 @@ impl Producer {
         }
     }
 
-    fn current(&self) -> Arc<Client> {
+    fn current(&self) -> Arc<Served> {
         Arc::clone(&self.client.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn replace_if_fatal(&self, used: &Arc<Client>) {
+    fn replace_if_fatal(&self, used: &Arc<Served>) {
         let Some((code, reason)) = used.client().fatal_error() else { return };
-        let fresh = match connect(&self.config) {
+        let fresh = match Served::start(&self.config) {
             Ok(fresh) => fresh,
             Err(error) => {
                 tracing::error!(%error, "a failed producer could not be replaced; the next call tries again");
@@ -109,42 +109,24 @@ impl Producer {
             telemetry::producer_recreated();
             *current = fresh;
         }
-        drop(current);
-        end_later(used);
     }
 }
 
-impl Drop for Producer {
-    fn drop(&mut self) {
-        end_later(&self.current());
-    }
-}
-
-/// Ending a client of librdkafka joins its thread, which must not happen in a task of the runtime: so the last user
-/// becomes a thread of its own.
-fn end_later(client: &Arc<Client>) {
-    let last = Arc::clone(client);
-    let wait = move || {
-        std::thread::sleep(Duration::from_millis(100));
-        drop(last);
-    };
-    // Without a thread it ends right here, late but right.
-    let _ = std::thread::Builder::new().name("kafka-producer-end".to_owned()).spawn(wait);
-}
-
-fn connect(config: &ProducerConfig) -> Result<Arc<Client>, Error> {
-    config.client_config().create_with_context(Context::new(None)).map(Arc::new).map_err(invalid)
-}
-
-async fn enqueue(client: &Client, record: &Record, deadline: Instant) -> Result<DeliveryFuture, ProduceError> {
+async fn enqueue(
+    client: &Served,
+    record: &Record,
+    deadline: Instant,
+) -> Result<oneshot::Receiver<Acknowledgement>, ProduceError> {
     if size(record) > MAX_RECORD_BYTES {
         return Err(ProduceError::Rejected(format!(
             "{} bytes with headers, more than {MAX_RECORD_BYTES}",
             size(record)
         )));
     }
-    let mut wire: FutureRecord<'_, [u8], [u8]> =
-        FutureRecord::to(&record.topic).payload(record.payload.as_slice()).headers(wire_headers(record));
+    let (told, acknowledgement) = oneshot::channel();
+    let mut wire: BaseRecord<'_, [u8], [u8], _> = BaseRecord::with_opaque_to(&record.topic, Box::new(told))
+        .payload(record.payload.as_slice())
+        .headers(wire_headers(record));
     if let Some(key) = &record.key {
         wire = wire.key(key);
     }
@@ -152,8 +134,8 @@ async fn enqueue(client: &Client, record: &Record, deadline: Instant) -> Result<
         wire = wire.partition(partition);
     }
     loop {
-        match client.send_result(wire) {
-            Ok(delivery) => return Ok(delivery),
+        match client.send(wire) {
+            Ok(()) => return Ok(acknowledgement),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < deadline => {
                 wire = back;
                 tokio::time::sleep(QUEUE_FULL_PAUSE).await;
@@ -178,10 +160,9 @@ fn size(record: &Record) -> usize {
     record.payload.len() + record.key.as_ref().map_or(0, Vec::len) + headers + OVERHEAD_BYTES
 }
 
-async fn acknowledged(delivery: DeliveryFuture) -> Result<(), ProduceError> {
-    match delivery.await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err((error, _))) => Err(classify(&error)),
+async fn acknowledged(acknowledgement: oneshot::Receiver<Acknowledgement>) -> Result<(), ProduceError> {
+    match acknowledgement.await {
+        Ok(acknowledgement) => acknowledgement.map_err(|error| classify(&error)),
         Err(_) => Err(ProduceError::Unacknowledged("the producer was replaced".to_owned())),
     }
 }

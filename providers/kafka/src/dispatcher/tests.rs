@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::assignment::{Offsets, TopicPartition};
 use crate::config::ConsumerConfig;
-use crate::consumer::Status;
 use crate::delivery::{Graveyard, Workshop};
 use crate::dispatcher::{Control, Dispatcher, Ended, Event, Rules};
 use crate::error::ProduceError;
 use crate::message::{Failure, Handler, Header, Message, Record};
+use crate::status::Status;
 
 /// What the broker client was asked, and the last offset committed per partition.
 type Recorded = (Vec<String>, HashMap<i32, i64>);
