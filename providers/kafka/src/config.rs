@@ -118,7 +118,8 @@ pub struct ConsumerConfig {
     /// be unique in the group.
     #[serde(deserialize_with = "present")]
     pub group_instance_id: Option<String>,
-    /// How many messages may be handled at once, over all partitions.
+    /// How many messages may be handled at once, over all partitions. The more, the more of them share a statement where the handler's database
+    /// coalesces: 32 keep up with as many orders as one host places, 16 fall behind by seconds (docs/performance.md).
     #[serde_as(as = "DisplayFromStr")]
     pub concurrency: usize,
     /// How often a message may fail with [`Failure::Retry`](crate::Failure::Retry) before it goes to the dead letters.
@@ -168,7 +169,7 @@ impl Default for ConsumerConfig {
             group_id: String::new(),
             topics: Vec::new(),
             group_instance_id: None,
-            concurrency: 16,
+            concurrency: 32,
             max_attempts: 8,
             retry_initial_ms: 100,
             retry_max_ms: 10_000,
