@@ -6,6 +6,7 @@
 
 mod bindings;
 pub mod email;
+pub mod http;
 pub mod kafka;
 pub mod policy;
 pub mod postgres;

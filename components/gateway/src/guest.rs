@@ -1,7 +1,6 @@
 //! Bindings: WIT <-> model, HTTP in and out. No rules.
 
-use std::io::Read as _;
-
+use swiftcart_capabilities::http::{self as whole, Whole};
 use wasmcloud_component::http as wasi_http;
 use wasmcloud_component::wasi::logging::logging::{Level, log};
 
@@ -34,7 +33,7 @@ use bindings::swiftcart::order::orders;
 use bindings::swiftcart::payment::webhooks;
 
 /// The edge caps bodies at 64 KiB by default; this stands behind it.
-const BODY_MAX: u64 = 16 * 1024 * 1024;
+const BODY_MAX: usize = 16 * 1024 * 1024;
 const LOG_CONTEXT: &str = "gateway";
 
 struct Component;
@@ -49,10 +48,9 @@ impl wasi_http::Server for Component {
     fn handle(
         request: wasi_http::IncomingRequest,
     ) -> wasi_http::Result<wasi_http::Response<impl wasi_http::OutgoingBody>> {
-        let (parts, mut incoming) = request.into_parts();
-        let mut body = Vec::new();
+        let (parts, incoming) = request.into_parts();
         let failed = |_| wasi_http::ErrorCode::HttpRequestBodySize(None);
-        (&mut *incoming).take(BODY_MAX).read_to_end(&mut body).map_err(failed)?;
+        let body = whole::read(&incoming, BODY_MAX).map_err(failed)?;
         let headers =
             parts.headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
         let request = Request {
@@ -66,12 +64,12 @@ impl wasi_http::Server for Component {
     }
 }
 
-fn answer(response: Response) -> wasi_http::Result<wasi_http::Response<Vec<u8>>> {
+fn answer(response: Response) -> wasi_http::Result<wasi_http::Response<Whole>> {
     let mut builder = wasi_http::Response::builder().status(response.status);
     for (name, value) in response.headers {
         builder = builder.header(name, value);
     }
-    builder.body(response.body).map_err(|error| wasi_http::ErrorCode::InternalError(Some(error.to_string())))
+    builder.body(Whole(response.body)).map_err(|error| wasi_http::ErrorCode::InternalError(Some(error.to_string())))
 }
 
 /// The services behind the links.

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use swiftcart_capabilities::{postgres, trace};
+use swiftcart_capabilities::{http, postgres, trace};
 use swiftcart_domain::ids;
 use wasmcloud_component::wasi::clocks::monotonic_clock;
 use wasmcloud_component::wasi::http::outgoing_handler;
@@ -12,7 +12,6 @@ use wasmcloud_component::wasi::http::types::{
     ErrorCode, Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme,
 };
 use wasmcloud_component::wasi::io::poll::poll;
-use wasmcloud_component::wasi::io::streams::StreamError;
 use wasmcloud_component::wasi::{config, logging};
 
 use crate::endpoint::Endpoint;
@@ -112,10 +111,7 @@ fn outgoing(endpoint: &Endpoint, secret_key: &str, request: &Request) -> Result<
 fn write(body: OutgoingBody, bytes: &[u8]) -> Result<(), ()> {
     if !bytes.is_empty() {
         let stream = body.write()?;
-        // What one blocking write takes at most (wasi:io/streams).
-        for chunk in bytes.chunks(4096) {
-            stream.blocking_write_and_flush(chunk).map_err(drop)?;
-        }
+        http::write(&stream, bytes).map_err(drop)?;
     }
     OutgoingBody::finish(body, None).map_err(drop)
 }
@@ -130,17 +126,7 @@ fn read(response: IncomingResponse) -> Result<Response, NoAnswer> {
         .any(|value| value.eq_ignore_ascii_case(b"true"));
     let incoming = response.consume().map_err(|()| lost("has no body"))?;
     let stream = incoming.stream().map_err(|()| lost("has no body"))?;
-    let mut body = Vec::new();
-    loop {
-        match stream.blocking_read(64 * 1024) {
-            Ok(chunk) => body.extend_from_slice(&chunk),
-            Err(StreamError::Closed) => break,
-            Err(StreamError::LastOperationFailed(_)) => return Err(lost("broke off")),
-        }
-        if body.len() > BODY_MAX {
-            return Err(lost("is too long"));
-        }
-    }
+    let body = http::read(&stream, BODY_MAX).map_err(|error| lost(&error.to_string()))?;
     Ok(Response { status, replayed, body })
 }
 

@@ -1,10 +1,11 @@
 //! Gives a JSON document back: the least that an HTTP API does. What it is compared with (`tests/bench/src/echo/native.rs`) reads and writes the same types
 //! with the same library. Invariant: no link, no state.
 
-use std::io::Read as _;
-
 use serde::{Deserialize, Serialize};
+use swiftcart_capabilities::http::{self as whole, Whole};
 use wasmcloud_component::http;
+
+const BODY_MAX: usize = 1024 * 1024;
 
 /// What comes in and goes out.
 #[derive(Serialize, Deserialize)]
@@ -32,8 +33,7 @@ mod exported {
 impl http::Server for Component {
     fn handle(request: http::IncomingRequest) -> http::Result<http::Response<impl http::OutgoingBody>> {
         let internal = |error: &dyn std::fmt::Display| http::ErrorCode::InternalError(Some(error.to_string()));
-        let mut body = Vec::new();
-        request.into_body().read_to_end(&mut body).map_err(|error| internal(&error))?;
+        let body = whole::read(&request.into_body(), BODY_MAX).map_err(|error| internal(&error))?;
         let (status, answer) = match serde_json::from_slice::<Document>(&body) {
             Ok(document) => (200, serde_json::to_vec(&document).map_err(|error| internal(&error))?),
             Err(error) => (400, error.to_string().into_bytes()),
@@ -41,7 +41,7 @@ impl http::Server for Component {
         http::Response::builder()
             .status(status)
             .header("content-type", "application/json")
-            .body(answer)
+            .body(Whole(answer))
             .map_err(|error| internal(&error))
     }
 }
