@@ -98,6 +98,27 @@ pub(crate) async fn a_public_path_needs_none(fixture: &mut Contract) -> anyhow::
     Ok(())
 }
 
+// Goal: the length of an answer is told before it, to HEAD as to GET, and a guest that ends in the middle of its body is a bug that is told as one. Method:
+// look at the bytes of answers of a guest that has ended by then.
+pub(crate) async fn an_answer_is_whole_or_an_error(fixture: &mut Contract) -> anyhow::Result<()> {
+    let edge = fixture.edge("edge").await?;
+    let ask = async |method: &str, path: &str| {
+        raw(&edge, &format!("{method} {path} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n\r\n")).await
+    };
+    let length = |answer: &str| {
+        let (head, body) = answer.split_once("\r\n\r\n").context("no end of the head")?;
+        let told = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        anyhow::Ok((told.with_context(|| format!("no length: {head}"))?.parse::<usize>()?, body.len()))
+    };
+    let (told, came) = length(&ask("GET", "/public").await?)?;
+    ensure!(told == came && came > 0, "{told} bytes told, {came} came");
+    let (told, came) = length(&ask("HEAD", "/public").await?)?;
+    ensure!(told > 0 && came == 0, "{told} bytes told, {came} came");
+    let half = ask("GET", "/public/half").await?;
+    ensure!(half.starts_with("HTTP/1.1 500 ") && half.contains("/problems/internal"), "{half}");
+    Ok(())
+}
+
 /// The values of a header as the guest saw it.
 fn seen<'a>(document: &'a Value, name: &str) -> Vec<&'a str> {
     let headers = document["headers"].as_array().map(Vec::as_slice).unwrap_or_default();

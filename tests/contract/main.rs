@@ -65,6 +65,7 @@ fn main() -> ExitCode {
         publish::one_trace_from_the_client_to_the_consumer,
         edge::a_request_needs_a_token_that_holds,
         edge::a_public_path_needs_none,
+        edge::an_answer_is_whole_or_an_error,
         edge::identity_headers_cannot_be_forged,
         edge::too_much_is_refused_by_kind,
         edge::a_slow_body_is_given_up,

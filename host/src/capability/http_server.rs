@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http_body_util::{BodyExt as _, Full};
 use swiftcart_provider_http::{Handler, HandlerError, Outliving, ResponseBody};
 use tokio::sync::oneshot;
@@ -54,15 +55,16 @@ impl Handler for Gateway {
         // The guest goes on after the response's head: its body streams out of the same call. A client that goes away does not cut it.
         let mut serving = Outliving::new(serve(component, lease, request, sender), self.tasks.clone());
         // Both may be there at once: most guests end as soon as they have answered.
-        let head = tokio::select! {
+        let (head, has_ended) = tokio::select! {
             biased;
-            ended = &mut serving => receiver.try_recv().map_err(|_| ended),
+            ended = &mut serving => (receiver.try_recv().map_err(|_| ended), true),
             head = &mut receiver => match head {
-                Ok(head) => Ok(head),
-                Err(_) => Err(serving.await),
+                Ok(head) => (Ok(head), false),
+                Err(_) => (Err(serving.await), true),
             },
         };
         match head {
+            Ok(Ok(response)) if has_ended => whole(response),
             Ok(Ok(response)) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
             Ok(Err(code)) => Err(HandlerError::Internal(format!("the component answered with an error: {code:?}"))),
             Err(Ok(Err(error))) => Err(refusal(error)),
@@ -70,6 +72,20 @@ impl Handler for Gateway {
             Err(Err(_)) => Err(HandlerError::Internal("the call panicked".to_owned())),
         }
     }
+}
+
+/// The answer of a guest that has ended: all of its body is there, so its length can be told.
+fn whole(response: http::Response<HyperOutgoingBody>) -> Result<http::Response<ResponseBody>, HandlerError> {
+    let (parts, body) = response.into_parts();
+    let broken = |what: &str| HandlerError::Internal(format!("the component ended, and the body of its answer {what}"));
+    // Outside of the task's budget, for what is there must not look as if it were not.
+    let body = tokio::task::unconstrained(body.collect()).now_or_never();
+    let body = body.ok_or_else(|| broken("has no end"))?.map_err(|error| broken(&format!("is broken: {error}")))?;
+    let body = match body.trailers() {
+        None => Full::new(body.to_bytes()).map_err(|never| match never {}).boxed_unsync(),
+        Some(_) => body.map_err(|never| match never {}).boxed_unsync(),
+    };
+    Ok(http::Response::from_parts(parts, body))
 }
 
 async fn serve(

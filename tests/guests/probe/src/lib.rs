@@ -1,16 +1,18 @@
 //! Does with its imports what the body of a request says, and answers with what came of it. `POST /run` takes an [`operation::Operation`] as
-//! JSON; `GET` of any path answers with the request as it arrived. Invariant: no rules and no state but the count of calls, so that what a
-//! test sees is what the host did.
+//! JSON; `GET` of any path answers with the request as it arrived, and ends in the middle of that if the path ends in `/half`. Invariant: no rules and
+//! no state but the count of calls, so that what a test sees is what the host did.
 
 mod bindings;
 mod fetch;
 mod keyvalue;
 mod operation;
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 
 use serde_json::{Value, json};
 use wasmcloud_component::http;
+use wasmcloud_component::wasi::http::types;
+use wasmcloud_component::wasi::io::streams::OutputStream;
 
 struct Component;
 
@@ -37,16 +39,34 @@ impl http::Server for Component {
             .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
             .collect();
         let path = parts.uri.path_and_query().map(ToString::to_string);
-        answer(
+        let answer = answer(
             200,
             &json!({"method": parts.method.as_str(), "path": path, "headers": headers, "bodyLength": body.len()}),
-        )
+        );
+        let finished = !parts.uri.path().ends_with("/half");
+        answer.map(|response| response.map(|body| Body { finished, ..body }))
     }
 }
 
-fn answer(status: u16, document: &Value) -> http::Result<http::Response<Vec<u8>>> {
+/// Bytes, and whether to say that they are all.
+struct Body {
+    bytes: Vec<u8>,
+    finished: bool,
+}
+
+impl http::OutgoingBody for Body {
+    fn write(self, body: types::OutgoingBody, mut stream: OutputStream) -> std::io::Result<()> {
+        if self.finished {
+            return self.bytes.write(body, stream);
+        }
+        stream.write_all(&self.bytes)
+    }
+}
+
+fn answer(status: u16, document: &Value) -> http::Result<http::Response<Body>> {
     let builder = http::Response::builder().status(status).header("content-type", "application/json");
-    builder.body(document.to_string().into_bytes()).map_err(|error| internal(&error))
+    let body = Body { bytes: document.to_string().into_bytes(), finished: true };
+    builder.body(body).map_err(|error| internal(&error))
 }
 
 fn internal(error: &dyn std::fmt::Display) -> http::ErrorCode {
