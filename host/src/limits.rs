@@ -218,3 +218,9 @@ pub const MAX_WAITING_CHANGES: usize = 256;
 
 /// How much threads that compile give way, from 0 (not at all) to 19: a fifteenth of the processor when others want all of it.
 pub const COMPILER_NICENESS: i32 = 12;
+
+/// Log records that may wait to be written: some 5 MB. More are dropped and counted, so that a log that nobody reads stops nobody.
+pub const LOG_QUEUE: usize = 16_384;
+
+/// Bytes of log records that are written at once.
+pub const LOG_WRITE_BYTES: usize = 64 << 10;

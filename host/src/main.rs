@@ -17,10 +17,13 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     // Two providers of cryptography are linked, so rustls does not choose by itself. This comes first, so nobody was faster.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    if let Err(error) = telemetry::init_logs(&cli.log.config()) {
-        eprintln!("swiftcart-host: {error}");
-        return ExitCode::from(2);
-    }
+    let _logs = match telemetry::init_logs(&cli.log.config()) {
+        Ok(logs) => logs,
+        Err(error) => {
+            eprintln!("swiftcart-host: {error}");
+            return ExitCode::from(2);
+        }
+    };
     swiftcart_host::runtime::crash_point::announce();
     let command = match cli.command() {
         Ok(command) => command,

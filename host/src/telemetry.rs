@@ -1,14 +1,22 @@
 //! Logs and metrics of the host. Logs go to standard error, one record a line; metrics are kept in memory until they are scraped.
 //! Neither ever holds a secret or personal data: what is logged is named fields, never a whole request or config.
+//!
+//! Invariant: whoever logs does not wait for whoever reads the log. A thread writes the records, as many at once as are there; what a stalled reader leaves
+//! no room for is dropped and counted.
 
+use std::io::{BufWriter, IsTerminal, stderr};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use metrics::{Unit, describe_counter, describe_gauge, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use crate::limits;
 
 /// Upper bounds for durations: finer from 0.1 ms to 50 ms, where calls are, up to the longest time-out of a call.
 const SECONDS_BUCKETS: [f64; 17] =
@@ -19,6 +27,9 @@ const BYTES_BUCKETS: [f64; 8] = [64.0, 256.0, 1_024.0, 4_096.0, 16_384.0, 65_536
 const COUNT_BUCKETS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 /// Histograms keep raw samples until then; a scrape does the same work.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Log records that found no room.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
 /// How log records look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -57,24 +68,26 @@ pub enum TelemetryError {
     Metrics(#[from] BuildError),
 }
 
-/// Sends the records of this process to standard error. Call it once, first.
+/// Sends the records of this process to standard error, for as long as what it returns is held; then what still waits is written. Call it once, first.
 ///
 /// # Errors
 /// When the filter is not understood, or when it was called before.
-pub fn init_logs(config: &LogConfig) -> Result<(), TelemetryError> {
+pub fn init_logs(config: &LogConfig) -> Result<WorkerGuard, TelemetryError> {
     let filter = EnvFilter::builder().parse(&config.filter);
     let filter = filter.map_err(|source| TelemetryError::Filter { filter: config.filter.clone(), source })?;
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(limits::LOG_QUEUE).thread_name("log");
+    let (writer, guard) = builder.finish(BufWriter::with_capacity(limits::LOG_WRITE_BYTES, stderr()));
+    let dropped = writer.error_counter();
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     match config.format {
         LogFormat::Json => {
             registry.with(layer.json().flatten_event(true).with_current_span(true).with_span_list(false)).try_init()?
         }
-        LogFormat::Text => {
-            registry.with(layer.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))).try_init()?
-        }
+        LogFormat::Text => registry.with(layer.with_ansi(stderr().is_terminal())).try_init()?,
     }
-    Ok(())
+    let _ = DROPPED.set(dropped);
+    Ok(guard)
 }
 
 /// Names of the host's own metrics, so that they are written once. Labels are in brackets.
@@ -83,6 +96,8 @@ pub mod names {
     pub const INFO: &str = "swiftcart_host_info";
     /// 1 while `/readyz` says yes.
     pub const READY: &str = "swiftcart_host_ready";
+    /// Log records that were dropped because nobody reads the log.
+    pub const LOG_DROPPED: &str = "swiftcart_log_dropped_total";
     /// Requests to the admin port. `[path, status]`
     pub const ADMIN_REQUESTS: &str = "swiftcart_admin_requests_total";
     /// Calls of components that did not end with an answer. `[component, class]`
@@ -115,18 +130,22 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
 fn describe() {
     describe_gauge!(names::INFO, "Version of this host.");
     describe_gauge!(names::READY, "1 while this host is ready to serve.");
+    describe_counter!(names::LOG_DROPPED, Unit::Count, "Log records that were dropped because nobody reads the log.");
     describe_counter!(names::ADMIN_REQUESTS, Unit::Count, "Requests to the admin port.");
     describe_counter!(names::COMPONENT_FAILURES, Unit::Count, "Calls of components that did not end with an answer.");
     describe_counter!(names::TIMER_WORK, Unit::Count, "What ticks of timers said that they did.");
     describe_counter!(names::TIMER_FAILURES, Unit::Count, "Ticks of timers that failed.");
 }
 
-/// Keeps the memory of histograms bounded when nobody scrapes. Runs until `stop`.
+/// Keeps the memory of histograms bounded when nobody scrapes, and counts log records that were dropped. Runs until `stop`.
 pub async fn keep_up(handle: PrometheusHandle, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         handle.run_upkeep();
+        if let Some(dropped) = DROPPED.get() {
+            counter!(names::LOG_DROPPED).absolute(u64::try_from(dropped.dropped_lines()).unwrap_or(u64::MAX));
+        }
     }
 }
 
