@@ -125,5 +125,12 @@ pub struct LinkPlan {
     pub target_config: Settings,
 }
 
+impl LinkPlan {
+    /// Its interfaces with namespace and package, for example `wasi:keyvalue/store`.
+    pub fn paths(&self) -> impl Iterator<Item = String> {
+        self.interfaces.iter().map(|interface| format!("{}:{}/{interface}", self.namespace, self.package))
+    }
+}
+
 #[cfg(test)]
 mod tests;

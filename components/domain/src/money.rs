@@ -125,6 +125,22 @@ pub fn total(lines: impl IntoIterator<Item = (u32, u64)>) -> Result<u64, MoneyEr
     })
 }
 
+/// Minor units as people write them: `USD 12.99`, `JPY 1299`, `KWD 1.299`. Decimals as in ISO 4217.
+#[must_use]
+pub fn amount(minor: u64, currency: &str) -> String {
+    let decimals = match currency {
+        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "UYI" | "VND"
+        | "VUV" | "XAF" | "XOF" | "XPF" => 0,
+        "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
+        _ => 2,
+    };
+    if decimals == 0 {
+        return format!("{currency} {minor}");
+    }
+    let unit = 10_u64.pow(decimals);
+    format!("{currency} {}.{:0width$}", minor / unit, minor % unit, width = decimals as usize)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
@@ -179,5 +195,19 @@ mod tests {
         assert_eq!(limits.check(50), Ok(50));
         assert_eq!(limits.check(99_999_999), Ok(99_999_999));
         assert_eq!(limits.check(100_000_000), Err(MoneyError::Total));
+    }
+
+    #[test]
+    fn amounts_have_the_decimals_of_their_currency() {
+        for (minor, currency, text) in [
+            (1299, "USD", "USD 12.99"),
+            (5, "EUR", "EUR 0.05"),
+            (1299, "JPY", "JPY 1299"),
+            (1299, "KWD", "KWD 1.299"),
+            (0, "USD", "USD 0.00"),
+            (u64::MAX, "USD", "USD 184467440737095516.15"),
+        ] {
+            assert_eq!(amount(minor, currency), text);
+        }
     }
 }

@@ -120,10 +120,10 @@ impl Problem {
         Self(Box::new(Parts { kind, detail, trace_id, order_id: None, extra: Vec::new(), headers: Vec::new() }))
     }
 
-    /// Names the order.
+    /// Names the order, if there is one.
     #[must_use]
-    pub fn order(mut self, order_id: impl Into<String>) -> Self {
-        self.0.order_id = Some(order_id.into());
+    pub fn order(mut self, order_id: impl Into<Option<String>>) -> Self {
+        self.0.order_id = order_id.into();
         self
     }
 

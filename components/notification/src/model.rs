@@ -1,8 +1,9 @@
-//! The mails as text. Invariant: no I/O; amounts are shown exactly, with the decimals of their currency.
+//! The mails as text. Invariant: no I/O.
 
 use std::fmt::Write as _;
 
 use swiftcart_domain::event::Order;
+use swiftcart_domain::money::amount;
 use uuid::Uuid;
 
 /// Which mail.
@@ -96,39 +97,4 @@ fn lines(order: &Order) -> String {
         );
         text
     })
-}
-
-/// Minor units as people write them: `USD 12.99`, `JPY 1299`, `KWD 1.299`. Decimals as in ISO 4217.
-#[must_use]
-pub fn amount(minor: u64, currency: &str) -> String {
-    let decimals = match currency {
-        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "UYI" | "VND"
-        | "VUV" | "XAF" | "XOF" | "XPF" => 0,
-        "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
-        _ => 2,
-    };
-    if decimals == 0 {
-        return format!("{currency} {minor}");
-    }
-    let unit = 10_u64.pow(decimals);
-    format!("{currency} {}.{:0width$}", minor / unit, minor % unit, width = decimals as usize)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn amounts_have_the_decimals_of_their_currency() {
-        for (minor, currency, text) in [
-            (1299, "USD", "USD 12.99"),
-            (5, "EUR", "EUR 0.05"),
-            (1299, "JPY", "JPY 1299"),
-            (1299, "KWD", "KWD 1.299"),
-            (0, "USD", "USD 0.00"),
-            (u64::MAX, "USD", "USD 184467440737095516.15"),
-        ] {
-            assert_eq!(amount(minor, currency), text);
-        }
-    }
 }

@@ -9,9 +9,13 @@ use http_body_util::BodyExt as _;
 use swiftcart_provider_http::{Client, ClientError, Phase, Timeouts};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::Grants;
 use crate::policy::Guard;
 use crate::runtime::identity::Identity;
 use crate::runtime::{CallContext, CallError};
+
+/// The interface that components import, as links name it.
+const INTERFACE: &str = "wasi:http/outgoing-handler";
 
 /// The road out of one guest.
 pub struct Outgoing {
@@ -22,9 +26,10 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// The road of this component; `client` is none for guests without a link; `guard` holds the link's policy.
+    /// The road of this component, if its links grant one, under the policy of that link.
     #[must_use]
-    pub fn new(identity: Arc<Identity>, client: Option<Arc<Client>>, guard: Option<Arc<Guard>>) -> Self {
+    pub fn new(identity: Arc<Identity>, grants: &Grants) -> Self {
+        let (client, guard) = (grants.http.clone(), grants.guards.get(INTERFACE).cloned());
         Self { client, guard, identity, call: None }
     }
 

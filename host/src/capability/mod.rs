@@ -40,8 +40,6 @@ pub struct Grants {
     pub email: Option<Arc<Mailer>>,
     /// The hosts it may call.
     pub http: Option<Arc<swiftcart_provider_http::Client>>,
-    /// The policy of the link over which it calls them.
-    pub outgoing: Option<Arc<Guard>>,
     /// The policies of all its links, by interface without version.
     pub guards: BTreeMap<String, Arc<Guard>>,
 }

@@ -45,10 +45,7 @@ impl Guards {
                     None
                 }
             };
-            for interface in &link.interfaces {
-                let interface = format!("{}:{}/{interface}", link.namespace, link.package);
-                wanted.insert(Path::new(&link.source, &link.target, &interface), policy);
-            }
+            wanted.extend(link.paths().map(|path| (Path::new(&link.source, &link.target, &path), policy)));
         }
         let mut all = self.all();
         for (path, policy) in &wanted {

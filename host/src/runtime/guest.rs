@@ -39,7 +39,7 @@ impl Guest {
         let mut wasi = WasiCtx::builder();
         wasi.stdout(GuestOutput::new(identity.clone(), "stdout")).stderr(GuestOutput::new(identity.clone(), "stderr"));
         Self {
-            outgoing: Outgoing::new(identity.clone(), grants.http.clone(), grants.outgoing.clone()),
+            outgoing: Outgoing::new(identity.clone(), &grants),
             identity,
             grants,
             call: CallContext::new(TraceContext::root(), std::time::Duration::ZERO),

@@ -42,7 +42,6 @@ pub(crate) async fn connect(
     let late_links = surroundings.late_links;
     let mut grants = Grants {
         config: component.config.pairs().collect(),
-        outgoing: outgoing(plan, component, &surroundings.guards),
         guards: guards(plan, component, &surroundings.guards),
         ..Grants::default()
     };
@@ -88,21 +87,12 @@ pub(crate) async fn connect(
     Ok(Connected { grants: Arc::new(grants), made_of })
 }
 
-/// What stands before the link over which a component calls others by HTTP.
-fn outgoing(plan: &Plan, component: &ComponentPlan, guards: &Guards) -> Option<Arc<Guard>> {
-    let is_client = |target: &str| plan.capability(target).is_some_and(|found| found.kind.as_str() == "http-client");
-    let link = plan.links_from(&component.name).find(|link| is_client(&link.target))?;
-    Some(guards.of(&component.name, &link.target, "wasi:http/outgoing-handler"))
-}
-
-/// What stands before each link to another component.
+/// What stands before each of a component's links.
 fn guards(plan: &Plan, component: &ComponentPlan, guards: &Guards) -> BTreeMap<String, Arc<Guard>> {
-    let links = plan.links_from(&component.name).filter(|link| plan.capability(&link.target).is_none());
-    let interfaces = links.flat_map(|link| {
-        let path = |interface: &String| format!("{}:{}/{interface}", link.namespace, link.package);
-        link.interfaces.iter().map(path).map(|path| (guards.of(&component.name, &link.target, &path), path))
+    let guarded = plan.links_from(&component.name).flat_map(|link| {
+        link.paths().map(|path| (guards.of(&component.name, &link.target, &path), path)).collect::<Vec<_>>()
     });
-    interfaces.map(|(guard, path)| (path, guard)).collect()
+    guarded.map(|(guard, path)| (path, guard)).collect()
 }
 
 /// A pool of connections, with the schema brought up to date if the settings name migrations. `whose` is for the log.

@@ -10,20 +10,16 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
 use crate::{
-    client::BoxError,
     edge_body::Guard,
+    erased::ResponseBody,
     outliving::Outliving,
     problem::{Problem, Refusal},
 };
-
-/// The body of a handler's answer. It is streamed; an error in it closes the connection.
-pub type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Answers the requests that the edge let in.
 #[async_trait]

@@ -33,12 +33,10 @@ use tokio::time::Sleep;
 use crate::{
     config::ClientConfig,
     connector::{AllowList, LimitedConnector},
+    erased::BoxError,
     error::{ClientError, Error, Phase},
     hop_by_hop, tls,
 };
-
-/// Any error of a body or a connection.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
 

@@ -24,7 +24,7 @@ use tokio::{
 use tower_service::Service;
 
 use crate::{
-    client::BoxError,
+    erased::BoxError,
     error::{ClientError, ConfigError},
 };
 

@@ -11,7 +11,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::{sync::OwnedSemaphorePermit, time::Sleep};
 
-use crate::{access_log::AccessRecord, answer::ResponseBody, client::BoxError};
+use crate::{
+    access_log::AccessRecord,
+    erased::{BoxError, ResponseBody},
+};
 
 pub(crate) struct EdgeBody {
     inner: ResponseBody,

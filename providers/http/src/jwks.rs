@@ -15,8 +15,9 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    client::{BoxError, Client, TimedBody, Timeouts},
+    client::{Client, TimedBody, Timeouts},
     config::{ClientConfig, ServerConfig},
+    erased::BoxError,
     error::Error,
     key_set::KeySet,
 };

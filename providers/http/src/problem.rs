@@ -9,7 +9,7 @@ use http::{
 use http_body_util::{BodyExt, Full};
 use serde::Serialize;
 
-use crate::{answer::ResponseBody, trace::TraceContext};
+use crate::{erased::ResponseBody, trace::TraceContext};
 
 /// The problems that the edge itself answers with; the name is the end of the `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

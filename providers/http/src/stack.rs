@@ -38,9 +38,10 @@ use tracing::Instrument;
 
 use crate::{
     access_log::AccessRecord,
-    answer::{Answers, ResponseBody},
+    answer::Answers,
     body::{self, BodyCaps},
     edge_body::{EdgeBody, Guard},
+    erased::ResponseBody,
     hop_by_hop,
     identity::{self, Identity},
     patience,

@@ -114,7 +114,7 @@ fn told(status: u16, order: &Order) -> Response {
 }
 
 fn refusal_problem(order: &Order, refusal: &Refusal, trace: &str) -> Problem {
-    let problem = |kind, detail: &str| Problem::new(kind, trace, detail).order(&order.id);
+    let problem = |kind, detail: &str| Problem::new(kind, trace, detail).order(order.id.clone());
     match refusal {
         Refusal::Declined { code, message } => {
             problem(Kind::PaymentDeclined, message).member("declineCode", code.as_str())
@@ -132,7 +132,7 @@ fn refusal_problem(order: &Order, refusal: &Refusal, trace: &str) -> Problem {
 fn failed_problem(order: &Order, trace: &str) -> Problem {
     let (code, message) = order.failure.clone().unwrap_or_default();
     let problem = Problem::new(Kind::OrderFailed, trace, &message)
-        .order(&order.id)
+        .order(order.id.clone())
         .member("failure", json!({"code": code, "message": message}));
     match &order.refund {
         Some((state, amount)) => problem.member("refund", json!({"state": state, "amount": amount})),
@@ -148,10 +148,10 @@ fn cancel_problem(error: CancelError, order_id: &str, trace: &str) -> Problem {
             trace,
             "The order is pending; it can be cancelled once it is confirmed.",
         )
-        .order(order_id)
+        .order(order_id.to_owned())
         .retry_after(seconds.max(1)),
         CancelError::OrderFailed(order) => failed_problem(&order, trace),
-        CancelError::Unavailable => unavailable(trace).order(order_id),
+        CancelError::Unavailable => unavailable(trace).order(order_id.to_owned()),
         CancelError::Internal => internal(trace),
     }
 }
@@ -175,16 +175,11 @@ fn create_problem(error: CreateError, trace: &str) -> Problem {
                 .retry_after(seconds.max(1))
         }
         CreateError::PaymentUnavailable(order_id) => {
-            let problem =
-                semantic(Kind::PaymentUnavailable, "Nothing was charged. Send the same request again.".to_owned());
-            let problem = problem.retry_after(RETRY_PAYMENT_SECONDS);
-            match order_id {
-                Some(order_id) => problem.order(order_id),
-                None => problem,
-            }
+            semantic(Kind::PaymentUnavailable, "Nothing was charged. Send the same request again.".to_owned())
+                .retry_after(RETRY_PAYMENT_SECONDS)
+                .order(order_id)
         }
-        CreateError::Unavailable(Some(order_id)) => unavailable(trace).order(order_id),
-        CreateError::Unavailable(None) => unavailable(trace),
+        CreateError::Unavailable(order_id) => unavailable(trace).order(order_id),
         CreateError::Internal => internal(trace),
     }
 }

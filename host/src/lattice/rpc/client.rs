@@ -22,9 +22,6 @@ use crate::limits;
 use crate::link::{Remote, Way};
 use crate::runtime::{CallContext, CallError};
 
-/// Said of a call that was not sent because of its size.
-pub(super) const TOO_LARGE: &str = "the parameters are larger than a call between hosts may be";
-
 /// Where our hosts say why a call failed: a second result, which no function has.
 const FAILURE_PATH: [usize; 1] = [1];
 
@@ -111,7 +108,7 @@ fn encode(way: &Way, params: &[Val]) -> Result<Bytes, CallError> {
         codec::encode(value, ty, &mut bytes).map_err(|error| refused(error.to_string()))?;
     }
     if bytes.len() > limits::MAX_REMOTE_BYTES {
-        return Err(CallError::Overloaded { component: way.target.clone(), reason: TOO_LARGE });
+        return Err(CallError::Overloaded { component: way.target.clone(), reason: failure::TOO_LARGE });
     }
     Ok(bytes.freeze())
 }

@@ -11,9 +11,6 @@ use super::failure;
 use crate::limits;
 use crate::runtime::CallError;
 
-/// Said of a call whose parameters took all of its time.
-pub(super) const SLOW: &str = "the parameters did not arrive in time";
-
 /// Why parameters did not arrive.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ExchangeError {

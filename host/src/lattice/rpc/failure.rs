@@ -26,8 +26,11 @@ enum Failure {
 
 /// Reasons of an overload are fixed texts; one that this version does not know arrives as this.
 const OVERLOADED: &str = "it is busy";
-const OVERLOADS: [&str; 4] =
-    ["its queue is full", "no instance became free in time", super::client::TOO_LARGE, super::exchange::SLOW];
+const OVERLOADS: [&str; 4] = ["its queue is full", "no instance became free in time", TOO_LARGE, SLOW];
+/// Said of a call that was not sent because of its size.
+pub(super) const TOO_LARGE: &str = "the parameters are larger than a call between hosts may be";
+/// Said of a call whose parameters took all of its time.
+pub(super) const SLOW: &str = "the parameters did not arrive in time";
 
 /// The bytes that tell `error`, within the limit.
 pub(super) fn write(error: &CallError) -> Vec<u8> {

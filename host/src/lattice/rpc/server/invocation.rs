@@ -9,7 +9,7 @@ use wasmtime::component::{Type, Val};
 use super::super::client::decode_all;
 use super::super::codec::{self, CodecError};
 use super::super::context;
-use super::super::exchange::{Exchange, ExchangeError, SLOW};
+use super::super::exchange::{Exchange, ExchangeError};
 use super::Callee;
 use crate::limits;
 use crate::link::failure;
@@ -68,7 +68,7 @@ async fn serve(
             return Err(CallError::NotRunning { component });
         }
         Err(_) => {
-            return Err(CallError::Overloaded { component: callee.id.clone(), reason: SLOW });
+            return Err(CallError::Overloaded { component: callee.id.clone(), reason: super::super::failure::SLOW });
         }
     };
     let types: Vec<Type> = ty.results().collect();
