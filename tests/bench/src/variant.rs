@@ -16,12 +16,9 @@ use tempfile::TempDir;
 
 use crate::built::Built;
 use crate::cpu::{Extent, Part};
-use native::{Native, Store};
+use native::{Native, Store, unlimited};
 use nats::Hosts;
 use second::Second;
-
-/// The load comes from few users; the edge still counts the requests of each.
-const UNLIMITED: &str = "1000000";
 
 /// One way to run the shop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
@@ -159,9 +156,4 @@ pub(crate) fn shop_options(built: &Built, data: &Path, cache: &Path) -> ShopOpti
     let mut options = ShopOptions::new(data, &built.sim).with_host(host);
     options.nats = false;
     options
-}
-
-/// Settings of the edge for a load.
-pub(crate) fn unlimited() -> Vec<(String, String, String)> {
-    ["requests_per_second", "burst"].map(|key| ("edge".to_owned(), key.to_owned(), UNLIMITED.to_owned())).to_vec()
 }

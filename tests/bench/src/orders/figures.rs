@@ -26,6 +26,8 @@ pub(crate) struct Run {
     /// Orders due per second; none in a closed loop.
     pub(crate) rate_per_s: Option<f64>,
     pub(crate) throughput_per_s: f64,
+    /// Orders per second until the last of their effects: what was answered and put off counts only when it is done.
+    pub(crate) finished_per_s: f64,
     pub(crate) latency_ms: Latency,
     pub(crate) orders: usize,
     pub(crate) errors: u64,
@@ -55,6 +57,7 @@ pub(crate) struct Lag {
 /// What a loop gave, before it is known which.
 pub(crate) struct Seen {
     throughput_per_s: f64,
+    finished_per_s: f64,
     latency_ms: Latency,
     orders: usize,
     errors: u64,
@@ -75,6 +78,7 @@ impl Seen {
         };
         Self {
             throughput_per_s: outcome.throughput(),
+            finished_per_s: outcome.answers.len() as f64 / (outcome.elapsed + settled).as_secs_f64(),
             latency_ms: Latency {
                 p50: outcome.latency_ms(0.5),
                 p99: outcome.latency_ms(0.99),
@@ -100,6 +104,7 @@ impl Seen {
             clients,
             rate_per_s,
             throughput_per_s: self.throughput_per_s,
+            finished_per_s: self.finished_per_s,
             latency_ms: self.latency_ms,
             orders: self.orders,
             errors: self.errors,
@@ -126,7 +131,10 @@ impl Run {
             latency.p50, latency.p99, latency.p99_9
         );
         println!("  event to stock   {:>9.1} ms p50, {:.1} ms p99", lag.p50, lag.p99);
-        println!("  settled after    {:>9.1} s", self.settled_after_s);
+        println!(
+            "  settled after    {:>9.1} s, so {:.1} orders/s were finished",
+            self.settled_after_s, self.finished_per_s
+        );
         let cpu: Vec<String> = self.cpu_us_per_order.iter().map(|(name, us)| format!("{name} {us:.0}")).collect();
         println!("  CPU per order    {:>9.0} us: {}", self.cpu_us_per_order.values().sum::<f64>(), cpu.join(", "));
         println!("  all orders accounted for: confirmed, charged once, published, applied to stock, mailed");
@@ -145,11 +153,15 @@ impl Run {
     }
 }
 
-/// Throughputs of the closed loop.
+/// Throughputs of the closed loop: as answered, and as finished.
 pub(crate) fn ratios(runs: &[Run]) -> BTreeMap<String, Spread> {
-    let closed = runs.iter().filter(|run| run.mode == Mode::Closed);
-    let figures: Vec<Figure> = closed.map(|run| (run.repeat, run.variant.name(), run.throughput_per_s)).collect();
-    statistics::ratios(&Variant::Shop.name(), &figures)
+    let of = |figure: fn(&Run) -> f64| {
+        let closed = runs.iter().filter(|run| run.mode == Mode::Closed);
+        let figures: Vec<Figure> = closed.map(|run| (run.repeat, run.variant.name(), figure(run))).collect();
+        statistics::ratios(&Variant::Shop.name(), &figures)
+    };
+    let finished = of(|run| run.finished_per_s).into_iter().map(|(name, spread)| (format!("{name} finished"), spread));
+    of(|run| run.throughput_per_s).into_iter().chain(finished).collect()
 }
 
 /// Tables and a plot.
@@ -168,6 +180,7 @@ pub(crate) fn page(document: &Document<Run>) -> Page {
             rows.push(vec![
                 variant.name(),
                 throughput.cell(),
+                cell(|run| run.finished_per_s),
                 [cell(|run| run.latency_ms.p50), cell(|run| run.latency_ms.p99), cell(|run| run.latency_ms.p99_9)]
                     .join(" / "),
                 [cell(|run| run.event_to_stock_ms.p50), cell(|run| run.event_to_stock_ms.p99)].join(" / "),
@@ -186,6 +199,7 @@ pub(crate) fn page(document: &Document<Run>) -> Page {
             &[
                 head,
                 "orders/s",
+                "finished/s",
                 "latency p50 / p99 / p99.9, ms",
                 "event to stock p50 / p99, ms",
                 "CPU per order, us",

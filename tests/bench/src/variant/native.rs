@@ -13,6 +13,7 @@ use swiftcart_support::{Lifetime, Place};
 
 /// Its name in the data folder.
 const NAME: &str = "baseline";
+
 /// The load comes from few users; the edge still counts the requests of each.
 const UNLIMITED: &str = "1000000";
 
@@ -54,10 +55,8 @@ impl Native {
         let edge = SocketAddr::from(([127, 0, 0, 1], place.port(NAME)?));
         let url = format!("http://{edge}");
         let (seal_public, seal_secret) = seal_keys(&place)?;
-        let unlimited =
-            ["requests_per_second", "burst"].map(|key| ("edge".to_owned(), key.to_owned(), UNLIMITED.to_owned()));
         let mut environment = host_secrets(&addresses, seal_secret);
-        for (config, pairs) in machine_configs(&addresses, edge, &seal_public, &unlimited) {
+        for (config, pairs) in machine_configs(&addresses, edge, &seal_public, &unlimited()) {
             let variable = |key: &str| format!("SWIFTCART_{config}_{key}").to_uppercase().replace('-', "_");
             environment.extend(pairs.into_iter().map(|(key, value)| (variable(&key), value)));
         }
@@ -98,4 +97,9 @@ async fn migrate(name: &str, url: &str) -> anyhow::Result<()> {
     let mut connection = PgConnection::connect(url).await?;
     migrator.run_direct(None, &mut connection, false).await?;
     Ok(connection.close().await?)
+}
+
+/// Settings of the edge for a load.
+pub(crate) fn unlimited() -> Vec<(String, String, String)> {
+    ["requests_per_second", "burst"].map(|key| ("edge".to_owned(), key.to_owned(), UNLIMITED.to_owned())).to_vec()
 }
