@@ -18,7 +18,7 @@ use crate::world::{SETTLED, SOON, World};
 const RATE: u32 = 500;
 /// Orders per second through the whole shop, when [`ORDERS_VARIABLE`] does not say otherwise: what two cores that also run all servers, two
 /// hosts and the compiler of each new build can do without queues.
-const ORDERS: u32 = 60;
+const ORDERS: u32 = 150;
 /// Says how many on a larger machine.
 const ORDERS_VARIABLE: &str = "SWIFTCART_LATTICE_ORDERS_PER_SECOND";
 /// How often code is replaced.
