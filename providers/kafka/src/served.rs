@@ -6,8 +6,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, DeliveryResult, ProducerContext};
 use tokio::sync::oneshot;
@@ -23,22 +21,8 @@ const POLL: Duration = Duration::from_secs(2);
 /// What became of one record.
 pub(crate) type Acknowledgement = Result<(), KafkaError>;
 
-/// The callbacks of the client. They run inside of `poll`.
-pub(crate) struct Callbacks {
-    side: Context,
-}
-
-impl ClientContext for Callbacks {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.side.log(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.side.error(error, reason);
-    }
-}
-
-impl ProducerContext for Callbacks {
+/// Runs inside of `poll`.
+impl ProducerContext for Context {
     type DeliveryOpaque = Box<oneshot::Sender<Acknowledgement>>;
 
     fn delivery(&self, delivered: &DeliveryResult<'_>, told: Self::DeliveryOpaque) {
@@ -52,7 +36,7 @@ impl ProducerContext for Callbacks {
 }
 
 /// A producer whose acknowledgements are taken until its user drops it.
-pub(crate) struct Served(Arc<BaseProducer<Callbacks>>);
+pub(crate) struct Served(Arc<BaseProducer<Context>>);
 
 impl Served {
     /// Makes the client, which connects in the background, and its thread.
@@ -60,8 +44,8 @@ impl Served {
     /// # Errors
     /// [`Error::Invalid`] if librdkafka refuses the configuration, [`Error::Unavailable`] without a thread.
     pub(crate) fn start(config: &ProducerConfig) -> Result<Arc<Self>, Error> {
-        let context = Callbacks { side: Context::new(None) };
-        let client: BaseProducer<_> = config.client_config().create_with_context(context).map_err(invalid)?;
+        let client: BaseProducer<_> =
+            config.client_config().create_with_context(Context::new(None)).map_err(invalid)?;
         let client = Arc::new(client);
         let polled = Arc::clone(&client);
         let poll = move || {
@@ -77,7 +61,7 @@ impl Served {
 }
 
 impl Deref for Served {
-    type Target = BaseProducer<Callbacks>;
+    type Target = BaseProducer<Context>;
 
     fn deref(&self) -> &Self::Target {
         &self.0
