@@ -257,8 +257,8 @@ mod tests {
             payload: vec![0; bytes],
             headers: vec![Header::new("a", "b")],
         };
-        let results = producer.send_all(vec![record(10), record(MAX_RECORD_BYTES), record(10)]).await;
+        let results = producer.send_all(vec![record(10), record(MAX_RECORD_BYTES), record(10), record(10)]).await;
         let permanent: Vec<_> = results.into_iter().map(|result| result.unwrap_err().is_permanent()).collect();
-        assert_eq!(permanent, [false, true, false]);
+        assert_eq!(permanent, [false, true, false, false], "in the order of the records");
     }
 }
